@@ -1,0 +1,1 @@
+"""cli: thin verbs over the pipelines."""

@@ -1,0 +1,46 @@
+"""core: what Groundswell raises, and the exit status each kind of error ends the program with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+
+class GroundswellError(Exception):
+    """One clear paragraph: what is wrong, where, and what to do.
+
+    Args:
+        what: the fact, as a sentence without its full stop.
+        where: the file, row or key it was found at.
+        fix: what the person can do about it, as a sentence.
+    """
+
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, where: str | Path = "", fix: str = "") -> None:
+        self.what, self.where, self.fix = what.rstrip("."), str(where), fix.rstrip(".")
+        place = f" ({self.where})" if self.where else ""
+        advice = f" {self.fix}." if self.fix else ""
+        super().__init__(f"{self.what}{place}.{advice}")
+
+
+class InputError(GroundswellError):
+    """What was given cannot be used: a file, a recipe, a label, an option."""
+
+    exit_status = 2
+
+
+class FailureError(GroundswellError):
+    """Something went wrong that the input is not to blame for: a full disk, a lost device."""
+
+    exit_status = 1
+
+
+class RefusedError(GroundswellError):
+    """A gate said no: a split failed its audit, or an export disagrees with its network."""
+
+    exit_status = 3
+
+
+class MissingExtraError(InputError):
+    """An optional dependency is needed that is not installed."""

@@ -1,0 +1,140 @@
+"""core: recipes, the complete configuration of a run, as strict pydantic models read from YAML."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from groundswell.core.errors import InputError
+
+
+class RecipePart(BaseModel):
+    """Base of every part of a recipe: immutable, strict about types, closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True,
+                              use_attribute_docstrings=True)
+
+
+R = TypeVar("R", bound=RecipePart)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's idea of a number: ``1e-4`` is one (YAML 1.1 reads it as text)."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d[\d_]*\.?\d*(?:[eE][-+]?\d+)|\d[\d_]*\.\d*|\.\d+(?:[eE][-+]?\d+)?|\.(?:inf|nan))$"),
+    list("-+0123456789."),
+)
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        raise InputError(f"Not valid YAML: {getattr(error, 'problem', error)}", where=f"{where}{line}",
+                         fix="Correct the recipe and run again") from error
+
+
+def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every dotted key a recipe knows, in order: ``train.learning_rate`` and so on."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from keys_of(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _assign(values: dict[str, Any], assignment: str) -> None:
+    key, equals, text = assignment.partition("=")
+    if not equals:
+        raise InputError(f"'--set {assignment}' has no '='", fix="Write it as --set train.learning_rate=1e-4")
+    *parents, last = key.strip().split(".")
+    place = values
+    for parent in parents:
+        inner = place.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"'{key}' goes below '{parent}', which is a single value", where="--set")
+        place = inner
+    place[last] = _parse_yaml(text, f"--set {key}")
+
+
+def _explain(error: ValidationError, model: type[BaseModel], where: str) -> InputError:
+    lines = []
+    known = list(keys_of(model))
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            near = near or [k for k in known if k.split(".")[-1] == key.split(".")[-1]][:1]
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            lines.append(f"there is no key '{key}'{hint}")
+        elif problem["type"] == "missing":
+            lines.append(f"the key '{key}' is missing")
+        else:
+            reason = problem["msg"].removeprefix("Value error, ")
+            given = problem.get("input")
+            shown = "" if isinstance(given, dict) else f" (given: {given!r})"
+            lines.append(f"'{key}': {reason}{shown}" if key else reason)
+    return InputError("The recipe does not hold: " + "; ".join(lines), where=where,
+                      fix="Correct these keys; 'groundswell recipe show' lists every key and its default")
+
+
+def build_recipe(model: type[R], values: dict[str, Any], sets: Sequence[str] = (), *, where: str = "recipe") -> R:
+    """Validate ``values`` after applying ``--set`` assignments.
+
+    Raises:
+        InputError: unknown keys (with the nearest known name), wrong types or impossible values, all in one message.
+    """
+    values = json.loads(json.dumps(values, default=str))
+    for assignment in sets:
+        _assign(values, assignment)
+    try:
+        # JSON mode is strict about numbers and text, yet takes a list for a tuple and text for a path.
+        return model.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        raise _explain(error, model, where) from error
+
+
+def load_recipe(model: type[R], path: Path, sets: Sequence[str] = ()) -> R:
+    """Read a recipe from a YAML file. See :func:`build_recipe` for what is raised."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The recipe cannot be read: {error}", where=path) from error
+    values = _parse_yaml(text, str(path))
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise InputError("A recipe is a mapping of keys to values", where=path)
+    return build_recipe(model, values, sets, where=str(path))
+
+
+def dump_recipe(recipe: RecipePart) -> str:
+    """The resolved recipe as YAML, every key written out, in the order of the model."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def describe_recipe(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:
+    """Rows ``(key, type, default, meaning)`` for documentation and ``recipe show``."""
+    rows: list[tuple[str, str, str, str]] = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            rows += describe_recipe(kind, f"{prefix}{name}.")
+            continue
+        shown = getattr(kind, "__name__", str(kind)) if not hasattr(kind, "__args__") else str(kind)
+        default = "required" if field.is_required() else json.dumps(field.get_default(call_default_factory=True), default=str)
+        rows.append((f"{prefix}{name}", shown.replace("typing.", ""), default, field.description or ""))
+    return rows

@@ -1,0 +1,76 @@
+"""core: which pipelines there are. A pipeline is a folder, found by scanning and by entry point."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from groundswell.core.errors import InputError
+
+ENTRY_POINTS = "groundswell.pipelines"
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What a pipeline's ``__init__`` declares, without importing anything heavy.
+
+    Attributes:
+        name: the word on the command line.
+        title: one line for people.
+        module: the package the rest is found in; ``recipe.py`` and ``steps.py`` are imported from it on demand.
+        recipe: name of the recipe class in ``recipe.py``.
+        steps: the pipeline's own verbs in the order one takes them, each a function of that name in ``steps.py``
+            (``-`` for ``_``).
+        extras: the optional dependencies it can use.
+    """
+
+    name: str
+    title: str
+    module: str
+    recipe: str
+    steps: tuple[str, ...]
+    extras: tuple[str, ...] = ()
+
+    def recipe_class(self) -> type[Any]:
+        """The pydantic model of this pipeline's recipes."""
+        return getattr(importlib.import_module(f"{self.module}.recipe"), self.recipe)  # type: ignore[no-any-return]
+
+    def step(self, name: str) -> Callable[..., Any]:
+        """The function behind a verb."""
+        return getattr(importlib.import_module(f"{self.module}.steps"), name.replace("-", "_"))  # type: ignore[no-any-return]
+
+    def workflow(self) -> Any:
+        """The pipeline's :class:`groundswell.pipelines.workflow.Workflow`, imported on demand (heavy)."""
+        return importlib.import_module(f"{self.module}.data").WORKFLOW
+
+
+@cache
+def discover() -> dict[str, Pipeline]:
+    """All pipelines, shipped ones first, by name."""
+    package = importlib.import_module("groundswell.pipelines")
+    found: dict[str, Pipeline] = {}
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.ispkg:
+            pipeline = importlib.import_module(f"groundswell.pipelines.{module.name}").PIPELINE
+            found[pipeline.name] = pipeline
+    for point in entry_points(group=ENTRY_POINTS):
+        pipeline = point.load()
+        found.setdefault(pipeline.name, pipeline)
+    return found
+
+
+def get_pipeline(name: str) -> Pipeline:
+    """The pipeline called ``name``.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    known = discover()
+    if name not in known:
+        raise InputError(f"There is no pipeline '{name}'", fix=f"Known pipelines: {', '.join(sorted(known))}")
+    return known[name]

@@ -1,0 +1,159 @@
+"""data: the sample table, one row for each thing a model sees. It is all that splits and evaluation know of a pipeline."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from groundswell.core.errors import InputError
+from groundswell.core.files import atomic_path
+
+REQUIRED = ("sample_id", "record", "label", "group")
+OPTIONAL = ("time", "latitude", "longitude", "station")
+_META = b"groundswell.sample_table"
+
+
+class SampleTable:
+    """An immutable table of samples with a content fingerprint.
+
+    Columns: ``sample_id`` (unique text), ``record`` (text: the source file or acquisition), ``label`` (nullable Int64,
+    an index into ``classes``), ``group`` (text: the unit that must never straddle a split). Optional and standard:
+    ``time`` (datetime64[ns], UTC), ``latitude``, ``longitude`` (degrees), ``station``. A pipeline adds its own.
+
+    Args:
+        frame: the rows; copied.
+        classes: names of the labels, in label order.
+        pipeline: name of the pipeline that the rows belong to.
+        origin: free facts about how the table came to be (``{"simulated": True}`` is honoured by every report).
+
+    Raises:
+        InputError: a required column is missing, a sample_id repeats, or a label is outside ``classes``.
+    """
+
+    def __init__(self, frame: pd.DataFrame, classes: Sequence[str], *, pipeline: str = "",
+                 origin: dict[str, Any] | None = None) -> None:
+        missing = [c for c in REQUIRED if c not in frame.columns]
+        if missing:
+            raise InputError(f"The sample table lacks the column(s) {', '.join(missing)}")
+        frame = frame.reset_index(drop=True).copy()
+        for column in ("sample_id", "record", "group"):
+            frame[column] = frame[column].astype(str)
+        frame["label"] = frame["label"].astype("Int64")
+        if "time" in frame.columns:
+            frame["time"] = pd.to_datetime(frame["time"], utc=True).astype("datetime64[ns, UTC]")
+        repeated = frame["sample_id"][frame["sample_id"].duplicated()]
+        if len(repeated):
+            raise InputError(f"{len(repeated)} sample_id(s) appear more than once, first '{repeated.iloc[0]}'")
+        labels = frame["label"].dropna()
+        if len(labels) and (labels.min() < 0 or labels.max() >= len(classes)):
+            bad = frame.loc[labels.index[(labels < 0) | (labels >= len(classes))][0]]
+            raise InputError(f"Label {bad['label']} is not one of 0 to {len(classes) - 1}", where=str(bad["sample_id"]))
+        self._frame = frame
+        self.classes: tuple[str, ...] = tuple(classes)
+        self.pipeline = pipeline
+        self.origin: dict[str, Any] = dict(origin or {})
+        self._fingerprint: str | None = None
+
+    def __len__(self) -> int:
+        return len(self._frame)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A copy of the rows (the table itself does not change)."""
+        return self._frame.copy()
+
+    def column(self, name: str) -> pd.Series[Any]:
+        """A copy of one column.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        if name not in self._frame.columns:
+            raise InputError(f"The sample table has no column '{name}'",
+                             fix=f"It has: {', '.join(self._frame.columns)}")
+        return self._frame[name].copy()
+
+    def has(self, name: str) -> bool:
+        """Whether there is a column of that name."""
+        return name in self._frame.columns
+
+    def labels(self) -> NDArray[np.int64]:
+        """Labels as int64, -1 where unknown."""
+        return self._frame["label"].fillna(-1).to_numpy(dtype=np.int64)
+
+    def groups(self) -> NDArray[np.object_]:
+        """Groups as text."""
+        return self._frame["group"].to_numpy(dtype=object)
+
+    def positions(self, sample_ids: Sequence[str]) -> NDArray[np.int64]:
+        """Row positions of ``sample_ids``.
+
+        Raises:
+            InputError: one is not in the table.
+        """
+        found = pd.Index(self._frame["sample_id"]).get_indexer(pd.Index(list(sample_ids)))
+        if (found < 0).any():
+            raise InputError(f"The sample '{list(sample_ids)[int(np.argmax(found < 0))]}' is not in the table")
+        return found.astype(np.int64)
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> SampleTable:
+        """A new table of the rows at these positions (or where the mask is true)."""
+        chosen = np.flatnonzero(rows) if np.asarray(rows).dtype == np.bool_ else np.asarray(rows)
+        return SampleTable(self._frame.iloc[chosen], self.classes, pipeline=self.pipeline, origin=self.origin)
+
+    def replaced(self, **columns: Any) -> SampleTable:
+        """A new table with whole columns replaced or added."""
+        return SampleTable(self._frame.assign(**columns), self.classes, pipeline=self.pipeline, origin=self.origin)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of the content: column names, types, values, classes."""
+        if self._fingerprint is None:
+            digest = hashlib.blake2b(json.dumps([self.pipeline, self.classes]).encode(), digest_size=16)
+            for name in sorted(self._frame.columns):
+                column = self._frame[name]
+                digest.update(f"\x1f{name}:{column.dtype}".encode())
+                digest.update(pd.util.hash_pandas_object(column, index=False).to_numpy().tobytes())
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+    def write(self, path: Path) -> None:
+        """Write as Parquet, atomically; classes, pipeline and origin travel in the file's metadata."""
+        meta = {"classes": self.classes, "pipeline": self.pipeline, "origin": self.origin,
+                "fingerprint": self.fingerprint}
+        table = pa.Table.from_pandas(self._frame, preserve_index=False)
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _META: json.dumps(meta).encode()})
+        with atomic_path(path) as temporary:
+            pq.write_table(table, temporary)
+
+    @classmethod
+    def read(cls, path: Path) -> SampleTable:
+        """Read a table written by :meth:`write`.
+
+        Raises:
+            InputError: missing, damaged, not a sample table, or its content no longer matches its fingerprint.
+        """
+        try:
+            table = pq.read_table(path)
+        except FileNotFoundError as error:
+            raise InputError("There is no such sample table", where=path) from error
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"The sample table cannot be read: {error}", where=path) from error
+        raw = (table.schema.metadata or {}).get(_META)
+        if raw is None:
+            raise InputError("This Parquet file is not a sample table", where=path)
+        meta = json.loads(raw)
+        made = cls(table.to_pandas(), meta["classes"], pipeline=meta["pipeline"], origin=meta["origin"])
+        if made.fingerprint != meta["fingerprint"]:
+            raise InputError("The sample table's content does not match its fingerprint", where=path,
+                             fix="It was changed or damaged after it was written; make it again")
+        return made

@@ -1,0 +1,1 @@
+"""models: networks as plain torch modules; no training, no input or output. May use core."""

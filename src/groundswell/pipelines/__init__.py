@@ -1,0 +1,1 @@
+"""pipelines: one folder each; none imports another."""

@@ -1,0 +1,62 @@
+"""train: the part of a recipe that says how a network is trained."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from groundswell.core.recipe import RecipePart
+
+
+class TrainRecipe(RecipePart):
+    """How a network is trained. Names and defaults follow the seed of the DAS pipeline where it has them."""
+
+    epochs: int = Field(50, ge=1)
+    """Passes over the training samples."""
+    batch_size: int = Field(16, ge=1)
+    """Samples in a batch, per process."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Initial step size of AdamW."""
+    weight_decay: float = Field(1e-4, ge=0)
+    """Decoupled weight decay of AdamW."""
+    clip_norm: float = Field(1.0, ge=0)
+    """Largest gradient norm; 0 clips nothing."""
+    accumulate: int = Field(1, ge=1)
+    """Batches whose gradients are added before a step."""
+    scheduler: Literal["plateau", "cosine", "none"] = "plateau"
+    """plateau: halve the rate when the validation loss stops falling; cosine: to zero over all epochs."""
+    plateau_factor: float = Field(0.5, gt=0, lt=1)
+    """What the rate is multiplied by at a plateau."""
+    plateau_patience: int = Field(5, ge=0)
+    """Epochs without a lower validation loss before the rate is reduced."""
+    early_stopping_patience: int = Field(10, ge=0)
+    """Epochs without a better monitored value before training stops; 0 never stops early."""
+    monitor: str = "val_accuracy"
+    """What the best checkpoint and early stopping look at: val_loss, or val_ and a metric of the task."""
+    use_class_weights: bool = True
+    """Weight the loss of class c by N / (K n_c)."""
+    balanced_sampling: bool = False
+    """Draw the classes equally often instead; not together with use_class_weights."""
+    use_focal_loss: bool = False
+    """Focal loss instead of cross-entropy."""
+    focal_gamma: float = Field(2.0, ge=0)
+    """Focusing exponent of the focal loss."""
+    precision: Literal["32", "bf16", "16"] = "32"
+    """32: float32; bf16: bfloat16 autocast; 16: float16 autocast with loss scaling (GPU only)."""
+    devices: int = Field(1, ge=1)
+    """Processes, one device each."""
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    """What to run on."""
+    checkpoint_every: int = Field(5, ge=0)
+    """Epochs between periodic checkpoints that are kept; 0 keeps only the last and the best."""
+    checkpoint_every_steps: int = Field(0, ge=0)
+    """Optimiser steps between checkpoints for resuming; 0 saves at the end of each epoch only."""
+    keep: int = Field(3, ge=1)
+    """How many resumable checkpoints are kept beside the best one."""
+    threads: int = Field(0, ge=0)
+    """Torch threads of each process; 0 leaves torch's choice."""
+    seed: int = 42
+    """Of everything that is drawn by chance."""
+    tensorboard: bool = True
+    """Write TensorBoard files beside the CSV logs."""

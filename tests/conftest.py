@@ -1,0 +1,23 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# One thread a process: tests compare runs bit for bit and often run side by side.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+
+REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real_das() -> Path:
+    """Folder of real DAS files; the test is skipped where it is absent."""
+    folder = REAL_DATA / "das"
+    if not folder.is_dir():
+        pytest.skip(f"real DAS files are not at hand ({folder} is absent)")
+    return folder
