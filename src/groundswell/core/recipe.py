@@ -135,6 +135,8 @@ def describe_recipe(model: type[BaseModel], prefix: str = "") -> list[tuple[str,
             rows += describe_recipe(kind, f"{prefix}{name}.")
             continue
         shown = getattr(kind, "__name__", str(kind)) if not hasattr(kind, "__args__") else str(kind)
-        default = "required" if field.is_required() else json.dumps(field.get_default(call_default_factory=True), default=str)
+        default = "required"
+        if not field.is_required():
+            default = json.dumps(field.get_default(call_default_factory=True), default=str)
         rows.append((f"{prefix}{name}", shown.replace("typing.", ""), default, field.description or ""))
     return rows

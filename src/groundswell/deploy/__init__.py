@@ -1,1 +1,1 @@
-"""deploy: export with its parity gate, prediction from an exported file, streaming over an archive. Knows no training."""
+"""deploy: export and its parity gate, prediction from an exported file, streaming. Knows no training."""

@@ -1,1 +1,1 @@
-"""evaluate: what a score is worth: metrics, intervals, calibration, controls, figures, the report. Knows no training."""
+"""evaluate: what a score is worth: metrics, intervals, calibration, controls, report. Knows no training."""

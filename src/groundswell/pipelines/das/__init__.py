@@ -1,4 +1,4 @@
-"""das: distributed acoustic sensing, from raw fibre records to an earthquake / quarry-blast classifier and a catalogue."""
+"""das: distributed acoustic sensing, from raw fibre records to a classifier of events and a catalogue."""
 
 from __future__ import annotations
 

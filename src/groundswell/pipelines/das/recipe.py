@@ -135,9 +135,10 @@ class DasRecipe(RecipePart):
 
     @model_validator(mode="after")
     def _band_fits_rate(self) -> DasRecipe:
-        if self.preprocess.bandpass_hz and self.data.rate_hz and self.preprocess.bandpass_hz[1] >= self.data.rate_hz / 2:
-            raise ValueError(f"preprocess.bandpass_hz reaches {self.preprocess.bandpass_hz[1]} Hz, at or above half the "
-                             f"sampling rate of {self.data.rate_hz} Hz")
+        band, rate_hz = self.preprocess.bandpass_hz, self.data.rate_hz
+        if band and rate_hz and band[1] >= rate_hz / 2:
+            raise ValueError(f"preprocess.bandpass_hz reaches {band[1]} Hz, at or above half the sampling rate of "
+                             f"{rate_hz} Hz")
         if self.data.window_samples // self.preprocess.decimate < 16:
             raise ValueError("data.window_samples leaves fewer than 16 samples after preprocess.decimate")
         if self.train.balanced_sampling and self.train.use_class_weights:

@@ -1,0 +1,127 @@
+"""core: the run folder: what happened, in files that can each be opened on their own."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from groundswell.core.errors import InputError
+from groundswell.core.files import read_json, write_json, write_text
+from groundswell.core.recipe import RecipePart, dump_recipe, load_recipe
+
+R = TypeVar("R", bound=RecipePart)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and state of one run.
+
+    ``recipe.yaml`` (resolved), ``provenance.json``, ``status.json``, ``samples.parquet``, ``split.json`` and
+    ``split.parquet``; one folder ``fold-K`` for each fold, with checkpoints, logs and weights; ``predictions.parquet``
+    (test) and ``validation.parquet``; ``metrics.json``, ``figures/`` and ``report.html`` once evaluated.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, recipe: RecipePart, facts: dict[str, Any]) -> RunFolder:
+        """Start a new run in ``path``, which must be empty or absent.
+
+        Raises:
+            InputError: something is there already.
+        """
+        path = Path(path)
+        if (path / "recipe.yaml").exists():
+            raise InputError("There is a run in this folder already", where=path,
+                             fix="Go on with it by 'groundswell resume', or choose another folder with --out")
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError("The folder for the run is not empty", where=path, fix="Choose another with --out")
+        run = cls(path)
+        write_json(path / "provenance.json", facts)
+        run.set_status("created")
+        write_text(run.recipe_path, dump_recipe(recipe))  # last: its presence is what makes the folder a run
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """The run in ``path``.
+
+        Raises:
+            InputError: there is none.
+        """
+        path = Path(path)
+        if not (path / "recipe.yaml").is_file():
+            raise InputError("This is not the folder of a run: it has no recipe.yaml", where=path,
+                             fix="'groundswell runs' lists the runs below a folder")
+        return cls(path)
+
+    @property
+    def recipe_path(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def pipeline(self) -> str:
+        """Name of the pipeline the run belongs to."""
+        values = yaml.safe_load(self.recipe_path.read_text(encoding="utf-8"))
+        name = values.get("pipeline") if isinstance(values, dict) else None
+        if not isinstance(name, str):
+            raise InputError("The recipe does not name its pipeline", where=self.recipe_path)
+        return name
+
+    def recipe(self, model: type[R]) -> R:
+        """The resolved recipe as the model of its pipeline."""
+        return load_recipe(model, self.recipe_path)
+
+    def fold_path(self, fold: int) -> Path:
+        """Folder of the ``fold``-th fit, counted from 0 (the folder's name counts from 1)."""
+        return self.path / f"fold-{fold + 1}"
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """State and its facts; ``state`` is created, training, trained or evaluated."""
+        value: dict[str, Any] = read_json(self.path / "status.json")
+        return value
+
+    def set_status(self, state: str, **facts: Any) -> None:
+        """Record how far the run has come."""
+        write_json(self.path / "status.json", {"state": state, **facts})
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for this process; released by the system even after kill -9.
+
+        Raises:
+            InputError: another process works in the folder.
+        """
+        descriptor = os.open(self.path / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                holder = os.read(descriptor, 200).decode(errors="replace").strip() or "unknown"
+                raise InputError(f"Another process works in this run folder ({holder})", where=self.path,
+                                 fix="Wait for it, stop it, or choose another folder with --out") from error
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def find_runs(folder: Path) -> list[RunFolder]:
+    """Every run below ``folder``, by path; the fits of controls inside a run are not runs of their own."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        if "recipe.yaml" in files and "status.json" in files:
+            found.append(RunFolder(Path(place)))
+            folders.clear()
+    return found
