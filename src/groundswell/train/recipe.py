@@ -54,6 +54,8 @@ class TrainRecipe(RecipePart):
     """Optimiser steps between checkpoints for resuming; 0 saves at the end of each epoch only."""
     keep: int = Field(3, ge=1)
     """How many resumable checkpoints are kept beside the best one."""
+    folds_at_once: int = Field(1, ge=1)
+    """Folds that are fitted side by side, each in a process of its own (kfold, leave_one_out and controls)."""
     threads: int = Field(0, ge=0)
     """Torch threads of each process; 0 leaves torch's choice."""
     seed: int = 42

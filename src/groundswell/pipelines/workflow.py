@@ -1,0 +1,245 @@
+"""pipelines: the chain that every pipeline's runs go through, from a recipe to predictions, built from the shared rooms."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from groundswell.core.errors import InputError
+from groundswell.core.provenance import provenance
+from groundswell.core.recipe import RecipePart, dump_recipe
+from groundswell.core.registry import get_pipeline
+from groundswell.core.run import RunFolder
+from groundswell.core.files import read_json, write_json, write_text
+from groundswell.data.loader import Loader
+from groundswell.data.order import Order
+from groundswell.data.predictions import Predictions
+from groundswell.data.source import Source
+from groundswell.data.table import SampleTable
+from groundswell.splits.audit import require_clean
+from groundswell.splits.make import make_split
+from groundswell.splits.manifest import TEST, TRAIN, VALIDATION, SplitManifest
+from groundswell.train.executors import run_tasks
+from groundswell.train.fit import fit, load_best
+from groundswell.train.setup import Setup
+from groundswell.train.task import Task
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What a recipe's data is: the sample table, and whatever the pipeline's sources need beside it (JSON-able)."""
+
+    table: SampleTable
+    records: list[dict[str, Any]]
+
+
+class Workflow(ABC):
+    """What a pipeline tells the chain. Everything else, from folds to reports, is the same for all."""
+
+    name: str
+
+    @abstractmethod
+    def open(self, recipe: Any) -> Archive:
+        """Find the data that the recipe names, labels joined.
+
+        Raises:
+            InputError: it cannot be trained on.
+        """
+
+    @abstractmethod
+    def source(self, recipe: Any, archive: Archive, *, training: bool) -> Source:
+        """A source over all rows of the archive's table."""
+
+    @abstractmethod
+    def task(self, recipe: Any, archive: Archive, rows: NDArray[np.int64]) -> Task:
+        """A freshly initialised task; class weights and the like come from the training ``rows`` alone."""
+
+
+def workflow_of(name: str) -> Workflow:
+    """The workflow of the pipeline called ``name``."""
+    found: Workflow = get_pipeline(name).workflow()
+    return found
+
+
+def save_archive(archive: Archive, folder: Path) -> None:
+    """Write the table and the records of a fit into its folder."""
+    archive.table.write(folder / "samples.parquet")
+    write_json(folder / "records.json", archive.records)
+
+
+def load_archive(folder: Path) -> Archive:
+    """Read what :func:`save_archive` wrote."""
+    return Archive(SampleTable.read(folder / "samples.parquet"), read_json(folder / "records.json"))
+
+
+@dataclass(frozen=True)
+class FoldSetup:
+    """Builds one process's share of one fold's fit from what lies in the fit's folder (so that it can be pickled)."""
+
+    pipeline: str
+    folder: Path
+    fold: int
+
+    def __call__(self, rank: int, world: int, device: torch.device) -> Setup:
+        """Task and loaders of process ``rank`` of ``world``."""
+        workflow = workflow_of(self.pipeline)
+        recipe = RunFolder(self.folder).recipe(get_pipeline(self.pipeline).recipe_class())
+        archive = load_archive(self.folder)
+        manifest = SplitManifest.read(self.folder, archive.table)
+        train_rows, validation_rows = manifest.rows(TRAIN, self.fold), manifest.rows(VALIDATION, self.fold)
+        labels = archive.table.labels()
+        # Samples without a label teach nothing and cannot be scored.
+        train_rows, validation_rows = (rows[labels[rows] >= 0] for rows in (train_rows, validation_rows))
+        task = workflow.task(recipe, archive, train_rows)
+        train = Order(train_rows, recipe.train.batch_size, recipe.train.seed, rank=rank, world=world,
+                      balance=labels[train_rows] if recipe.train.balanced_sampling else None)
+        validation = Order(validation_rows, recipe.train.batch_size, recipe.train.seed, shuffle=False, rank=rank,
+                           world=world)
+        return Setup(task, _loader(workflow, recipe, archive, train, device, training=True),
+                     _loader(workflow, recipe, archive, validation, device, training=False))
+
+
+def _loader(workflow: Workflow, recipe: Any, archive: Archive, order: Order, device: torch.device | str, *,
+            training: bool) -> Loader:
+    return Loader(workflow.source(recipe, archive, training=training), order, {"label": archive.table.labels()},
+                  device=device, threads=recipe.loader.threads, prefetch_batches=recipe.loader.prefetch_batches)
+
+
+def predict_rows(workflow: Workflow, recipe: Any, archive: Archive, task: Task, rows: NDArray[np.int64], *,
+                 fold: int = -1, member: str = "model", device: torch.device | str = "cpu") -> Predictions:
+    """Predict the samples at ``rows`` of the archive's table, in their order."""
+    order = Order(rows, recipe.train.batch_size, recipe.train.seed, shuffle=False)
+    loader = _loader(workflow, recipe, archive, order, device, training=False)
+    task = task.to(device).eval()
+    probability = np.zeros((len(rows), len(archive.table.classes)))
+    done = 0
+    try:
+        with torch.inference_mode():
+            for batch in loader.iterate(0):
+                real = batch["weight"] > 0
+                part = task.predict(batch)["probability"][real].double().cpu().numpy()
+                probability[done:done + len(part)] = part
+                done += len(part)
+    finally:
+        loader.close()
+    chosen = archive.table.take(rows)
+    return Predictions.of(chosen.column("sample_id").tolist(), chosen.labels(), probability, archive.table.classes,
+                          member=member, fold=fold)
+
+
+def load_task(folder: Path, pipeline: str, fold: int) -> tuple[Any, Archive, Task]:
+    """Recipe, archive and trained task (best weights) of one fold of a fit."""
+    workflow = workflow_of(pipeline)
+    recipe = RunFolder(folder).recipe(get_pipeline(pipeline).recipe_class())
+    archive = load_archive(folder)
+    manifest = SplitManifest.read(folder, archive.table)
+    labels = archive.table.labels()
+    rows = manifest.rows(TRAIN, fold)
+    task = workflow.task(recipe, archive, rows[labels[rows] >= 0])
+    load_best(task, RunFolder(folder).fold_path(fold))
+    return recipe, archive, task
+
+
+def fit_fold(pipeline: str, folder: Path, fold: int, quiet: bool = False) -> Path:
+    """Fit (or finish) one fold, then predict its test and validation samples. Returns the fold's folder."""
+    place = RunFolder(folder).fold_path(fold)
+    if (place / "test.parquet").exists():
+        return place
+    recipe = RunFolder(folder).recipe(get_pipeline(pipeline).recipe_class())
+    fit(FoldSetup(pipeline, folder, fold), recipe.train, place, resume=True, quiet=quiet)
+    recipe, archive, task = load_task(folder, pipeline, fold)
+    manifest = SplitManifest.read(folder, archive.table)
+    labels = archive.table.labels()
+    for part, name in ((VALIDATION, "validation"), (TEST, "test")):
+        rows = manifest.rows(part, fold)
+        rows = rows[labels[rows] >= 0]
+        predict_rows(workflow_of(pipeline), recipe, archive, task, rows, fold=fold).write(place / f"{name}.parquet")
+    return place
+
+
+def fit_folds(pipeline: str, folder: Path, folds: int, *, at_once: int = 1, quiet: bool = False) -> Predictions:
+    """Fit every fold in ``folder`` that is not done yet; the pooled test predictions of all folds."""
+    tasks = {f"fold {k + 1}": (fit_fold, (pipeline, folder, k, quiet or at_once > 1)) for k in range(folds)}
+    run_tasks(tasks, engine="loky" if at_once > 1 else "inline", workers=at_once)
+    for name in ("validation", "test"):
+        parts = [Predictions.read(RunFolder(folder).fold_path(k) / f"{name}.parquet") for k in range(folds)]
+        pooled = Predictions.concatenate(parts)
+        pooled.write(folder / ("predictions.parquet" if name == "test" else "validation.parquet"))
+    return pooled
+
+
+def start_run(pipeline: str, recipe: Any, out: Path) -> RunFolder:
+    """Check everything, then make the run folder: archive, split with its audit, provenance.
+
+    Raises:
+        InputError: the data or the folder cannot be used; nothing was written.
+        RefusedError: the split leaks and the recipe does not allow it.
+    """
+    archive = workflow_of(pipeline).open(recipe)
+    manifest = make_split(archive.table, recipe.split)
+    require_clean(manifest, recipe.split.allow_leakage)
+    run = RunFolder.create(out, recipe, provenance(table=archive.table.fingerprint, origin=archive.table.origin))
+    save_archive(archive, run.path)
+    manifest.write(run.path)
+    return run
+
+
+def train_run(run: RunFolder, *, quiet: bool = False) -> Predictions:
+    """Fit what is not fitted yet in ``run``: the same call starts and resumes."""
+    if not (run.path / "split.json").exists():
+        raise InputError("The run was interrupted before it had its split", where=run.path,
+                         fix="Remove the folder and train again")
+    recipe = run.recipe(get_pipeline(run.pipeline).recipe_class())
+    with run.lock():
+        manifest = SplitManifest.read(run.path, load_archive(run.path).table)
+        run.set_status("training")
+        pooled = fit_folds(run.pipeline, run.path, manifest.folds, at_once=recipe.train.folds_at_once, quiet=quiet)
+        run.set_status("trained")
+    return pooled
+
+
+@dataclass(frozen=True)
+class Refit:
+    """Fits the run's own network to another table and split: what a control that learns is handed."""
+
+    pipeline: str
+    recipe: RecipePart
+    records: list[dict[str, Any]]
+    folder: Path
+
+    def __call__(self, table: SampleTable, manifest: SplitManifest) -> Predictions:
+        """Pooled test predictions; what is done already in ``folder`` is read, not done again."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / "split.json").exists():
+            write_text(self.folder / "recipe.yaml", dump_recipe(self.recipe))
+            save_archive(Archive(table, self.records), self.folder)
+            manifest.write(self.folder)
+        train: Any = getattr(self.recipe, "train")  # noqa: B009 - every pipeline's recipe has one
+        return fit_folds(self.pipeline, self.folder, manifest.folds, at_once=train.folds_at_once, quiet=True)
+
+
+def rows_of(manifest: SplitManifest, part: int) -> list[NDArray[np.int64]]:
+    """Row positions of one part, fold by fold."""
+    return [manifest.rows(part, fold) for fold in range(manifest.folds)]
+
+
+def notes_of(archive: Archive, recipe: Any) -> dict[str, Any]:
+    """Facts that must stand beside every number of a run."""
+    note = dict(archive.table.origin)
+    if recipe.split.allow_leakage:
+        note["allow_leakage"] = recipe.split.allow_leakage
+    return note
+
+
+def check_folds(folds: Sequence[int], manifest: SplitManifest) -> None:
+    """Refuse fold numbers (from 0) that the run does not have."""
+    for fold in folds:
+        if not 0 <= fold < manifest.folds:
+            raise InputError(f"The run has no fold {fold + 1}", fix=f"It has folds 1 to {manifest.folds}")
