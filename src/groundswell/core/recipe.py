@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -140,3 +141,37 @@ def describe_recipe(model: type[BaseModel], prefix: str = "") -> list[tuple[str,
             default = json.dumps(field.get_default(call_default_factory=True), default=str)
         rows.append((f"{prefix}{name}", shown.replace("typing.", ""), default, field.description or ""))
     return rows
+
+
+def commented_yaml(recipe: RecipePart, indent: int = 0) -> str:
+    """The recipe as YAML with each key's meaning as a comment above it, to be edited by a person."""
+    lines: list[str] = []
+    pad = "  " * indent
+    for name, field in type(recipe).model_fields.items():
+        value = getattr(recipe, name)
+        meaning = " ".join((field.description or "").split())
+        lines += [f"{pad}# {line}" for line in textwrap.wrap(meaning, 110 - len(pad))]
+        if isinstance(value, RecipePart):
+            lines += [f"{pad}{name}:", commented_yaml(value, indent + 1).rstrip()]
+        else:
+            lines.append(f"{pad}{name}: {json.dumps(recipe.model_dump(mode='json')[name])}")
+        if indent == 0:
+            lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def recipe_pipeline(path: Path) -> str:
+    """Which pipeline the recipe at ``path`` is for, read from its ``pipeline`` key.
+
+    Raises:
+        InputError: unreadable, or without that key.
+    """
+    try:
+        values = _parse_yaml(Path(path).read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The recipe cannot be read: {error}", where=path) from error
+    name = values.get("pipeline") if isinstance(values, dict) else None
+    if not isinstance(name, str):
+        raise InputError("The recipe does not say which pipeline it is for", where=path,
+                         fix="Add a line such as 'pipeline: das'")
+    return name

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from groundswell.core.errors import InputError
 from groundswell.core.files import read_json, write_json, write_text
-from groundswell.core.recipe import RecipePart, dump_recipe, load_recipe
+from groundswell.core.recipe import RecipePart, dump_recipe, load_recipe, recipe_pipeline
 
 R = TypeVar("R", bound=RecipePart)
 
@@ -70,11 +68,7 @@ class RunFolder:
     @property
     def pipeline(self) -> str:
         """Name of the pipeline the run belongs to."""
-        values = yaml.safe_load(self.recipe_path.read_text(encoding="utf-8"))
-        name = values.get("pipeline") if isinstance(values, dict) else None
-        if not isinstance(name, str):
-            raise InputError("The recipe does not name its pipeline", where=self.recipe_path)
-        return name
+        return recipe_pipeline(self.recipe_path)
 
     def recipe(self, model: type[R]) -> R:
         """The resolved recipe as the model of its pipeline."""

@@ -1,0 +1,63 @@
+"""cli: finding runs and exported models, and which pipeline they belong to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from groundswell.core.errors import InputError
+from groundswell.core.files import read_json
+from groundswell.core.registry import Pipeline, get_pipeline
+from groundswell.core.run import RunFolder, find_runs
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def pipeline_of_model(model: Path) -> Pipeline:
+    """The pipeline that a run folder or an exported file belongs to.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if model.is_dir():
+        return get_pipeline(RunFolder.open(model).pipeline)
+    if model.suffix == ".onnx" and model.is_file():
+        from groundswell.deploy.artifact import Artifact
+
+        name = Artifact.open(model).metadata.get("pipeline")
+        if not isinstance(name, str):
+            raise InputError("The exported file does not say which pipeline made it", where=model)
+        return get_pipeline(name)
+    raise InputError("This is neither the folder of a run nor an exported .onnx file", where=model)
+
+
+def list_runs(folder: Path) -> list[dict[str, Any]]:
+    """One dictionary for each run: path, pipeline, state, score with interval, best null control, notes."""
+    if not folder.is_dir():
+        raise InputError("There is no such folder", where=folder)
+    rows = []
+    for run in find_runs(folder):
+        row: dict[str, Any] = {"run": str(run.path), "pipeline": run.pipeline, "state": run.status["state"]}
+        metrics = run.path / "metrics.json"
+        if metrics.exists():
+            row["headline"] = read_json(metrics).get("headline", {})
+        rows.append(row)
+    return rows
+
+
+def runs_table(rows: list[dict[str, Any]]) -> Table:
+    """The list as a table for the terminal."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("run", "pipeline", "state", "score", "interval", "best null control", "note"):
+        table.add_column(title)
+    for row in rows:
+        head = row.get("headline", {})
+        score, interval, control = head.get("value"), head.get("interval"), head.get("best_null_control")
+        table.add_row(row["run"], row["pipeline"], row["state"],
+                      f"{head['metric']} {score:.3f}" if score is not None else "not evaluated",
+                      f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
+                      f"{control['name']} {control['value']:.3f}" if control else "", head.get("note", ""))
+    return table
