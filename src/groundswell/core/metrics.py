@@ -1,0 +1,99 @@
+"""core: scores that follow from a confusion matrix, as plain numpy, so that training and evaluation count alike.
+
+Every function takes matrices of shape (..., classes, classes) with the truth along the rows and the prediction along
+the columns, and works on all leading axes at once: a bootstrap scores thousands of resampled matrices in one call.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+SUMMARIES = ("accuracy", "balanced_accuracy", "precision_macro", "recall_macro", "f1_macro", "precision_weighted",
+             "recall_weighted", "f1_weighted", "mcc")
+"""What :func:`summary` gives, in the order reports show it."""
+
+
+def confusion_matrix(truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: int,
+                     weight: NDArray[np.floating] | None = None) -> FloatArray:
+    """Count samples of each (truth, prediction) pair.
+
+    Args:
+        truth: class indices, shape (n,); samples with a negative one (unknown) are left out.
+        predicted: class indices, shape (n,).
+        classes: number of classes.
+        weight: what each sample counts, shape (n,); 1 if absent.
+
+    Returns:
+        float64, shape (classes, classes), rows are the truth.
+    """
+    known = truth >= 0
+    pair = truth[known] * classes + predicted[known]
+    counted = None if weight is None else np.asarray(weight, np.float64)[known]
+    return np.bincount(pair, counted, minlength=classes * classes).astype(np.float64).reshape(classes, classes)
+
+
+def ratio(numerator: FloatArray, denominator: FloatArray, empty: float = 0.0) -> FloatArray:
+    """Element-wise quotient with ``empty`` where the denominator is zero."""
+    safe = np.where(denominator == 0, 1.0, denominator)
+    return np.where(denominator == 0, empty, numerator / safe)
+
+
+def per_class(confusion: FloatArray) -> dict[str, FloatArray]:
+    """Precision, recall, F1 and support of each class, each of shape (..., classes).
+
+    A class that is never predicted has precision 0, one that never occurs has recall 0, as in scikit-learn with
+    ``zero_division=0``.
+    """
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    support, claimed = confusion.sum(-1), confusion.sum(-2)
+    return {"precision": ratio(hits, claimed), "recall": ratio(hits, support),
+            "f1": ratio(2 * hits, support + claimed), "support": support}
+
+
+def accuracy(confusion: FloatArray) -> FloatArray:
+    """Share of samples on the diagonal; nan where there are none. Shape (...)."""
+    hits = np.trace(confusion, axis1=-2, axis2=-1)
+    return ratio(hits, confusion.sum((-2, -1)), np.nan)
+
+
+def balanced_accuracy(confusion: FloatArray) -> FloatArray:
+    """Mean recall of the classes that occur; nan where there are none. Shape (...)."""
+    support = confusion.sum(-1)
+    recall = ratio(np.diagonal(confusion, axis1=-2, axis2=-1), support)
+    return ratio(recall.sum(-1), (support > 0).sum(-1).astype(np.float64), np.nan)
+
+
+def matthews(confusion: FloatArray) -> FloatArray:
+    """Matthews correlation of any number of classes (Gorodkin 2004, R_K); 0 where it is 0/0. Shape (...)."""
+    hits = np.trace(confusion, axis1=-2, axis2=-1)
+    total, support, claimed = confusion.sum((-2, -1)), confusion.sum(-1), confusion.sum(-2)
+    covariance = hits * total - (support * claimed).sum(-1)
+    spread = (total**2 - (support**2).sum(-1)) * (total**2 - (claimed**2).sum(-1))
+    return ratio(covariance, np.sqrt(np.maximum(spread, 0.0)))
+
+
+def majority_rate(confusion: FloatArray) -> FloatArray:
+    """Share of the most frequent true class: what the best constant answer scores. Shape (...)."""
+    return ratio(confusion.sum(-1).max(-1), confusion.sum((-2, -1)), np.nan)
+
+
+def summary(confusion: FloatArray) -> dict[str, FloatArray]:
+    """Every score of :data:`SUMMARIES`, each of shape (...).
+
+    Macro means are over the classes that occur in truth or prediction, weighted ones weigh each class by how often it
+    occurs (so that weighted recall is accuracy).
+    """
+    each = per_class(confusion)
+    support = each["support"]
+    total = support.sum(-1)
+    present = (support + confusion.sum(-2) > 0).sum(-1).astype(np.float64)
+    found = {"accuracy": accuracy(confusion), "balanced_accuracy": balanced_accuracy(confusion)}
+    for name in ("precision", "recall", "f1"):
+        found[f"{name}_macro"] = ratio(each[name].sum(-1), present, np.nan)
+    for name in ("precision", "recall", "f1"):
+        found[f"{name}_weighted"] = ratio((each[name] * support).sum(-1), total, np.nan)
+    found["mcc"] = np.where(total == 0, np.nan, matthews(confusion))
+    return found
