@@ -15,15 +15,13 @@ from groundswell.core.registry import Pipeline, discover
 
 HELP = """Turn archives of Earth-sensing records into models that can be trusted and deployed.
 
+\b
 Begin with:
-
-  groundswell doctor                     what this machine has, and what is missing
-
-  groundswell demo                       simulate, train, evaluate, write demo/report.html
-
-  groundswell das scan FOLDER            see what is in a folder of fibre records
-
-  groundswell das train seed --set data.folder=FOLDER --out runs/first
+  groundswell doctor                what this machine has, and what is missing
+  groundswell demo                  simulate, train, evaluate, write a report
+  groundswell das scan FOLDER       see what is in a folder of fibre records
+  groundswell das train fibre --set data.folder=FOLDER --out runs/first
+  groundswell evaluate runs/first   score it beside its controls
 """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
@@ -35,14 +34,14 @@ def init(
     """
     from groundswell.core.errors import InputError
     from groundswell.core.files import write_text
-    from groundswell.core.recipe import build_recipe, commented_yaml, load_recipe
+    from groundswell.core.recipe import build_recipe, commented_yaml, load_recipe, shipped_recipe
     from groundswell.core.registry import get_pipeline
 
     if out.exists():
         raise InputError("There is a file of that name already", where=out, fix="Choose another with --out")
     found = get_pipeline(pipeline)
     model = found.recipe_class()
-    recipe = load_recipe(model, shipped(found.module, of)) if of else build_recipe(model, {})
+    recipe = load_recipe(model, shipped_recipe(found.module, of)) if of else build_recipe(model, {})
     write_text(out, commented_yaml(recipe))
     print(f"Wrote {out}. Next: groundswell {pipeline} train {out} --out runs/first")
 
@@ -58,20 +57,3 @@ def validate(recipe: Annotated[Path, typer.Argument(help="Recipe file.")]) -> No
 
     load_recipe(get_pipeline(recipe_pipeline(recipe)).recipe_class(), recipe)
     print(f"{recipe} holds.")
-
-
-def shipped(module: str, name: str) -> Path:
-    """Path of the recipe called ``name`` that the pipeline ``module`` ships.
-
-    Raises:
-        InputError: there is none; the message lists what there is.
-    """
-    from groundswell.core.errors import InputError
-
-    folder = Path(str(files(module))) / "recipes"
-    path = folder / f"{name}.yaml"
-    known = sorted(p.stem for p in folder.glob("*.yaml"))
-    if path.stem not in known:
-        raise InputError(f"There is no recipe '{name}', neither as a file nor shipped",
-                         fix=f"Shipped recipes: {', '.join(known)}; or give the path of your own")
-    return path

@@ -7,6 +7,7 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -175,3 +176,17 @@ def recipe_pipeline(path: Path) -> str:
         raise InputError("The recipe does not say which pipeline it is for", where=path,
                          fix="Add a line such as 'pipeline: das'")
     return name
+
+
+def shipped_recipe(module: str, name: str) -> Path:
+    """Path of the recipe called ``name`` that the pipeline package ``module`` ships.
+
+    Raises:
+        InputError: there is none; the message lists what there is.
+    """
+    folder = Path(str(files(module))) / "recipes"
+    known = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    if name not in known:
+        raise InputError(f"There is no recipe '{name}', neither as a file nor shipped",
+                         fix=f"Shipped recipes: {', '.join(known)}; or give the path of your own")
+    return known[name]

@@ -1,4 +1,4 @@
-"""pipelines: the chain that every pipeline's runs go through, from a recipe to predictions, built from the shared rooms."""
+"""pipelines: the chain that every pipeline's runs go through, from a recipe to predictions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
+from groundswell.core.files import read_json, write_json, write_text
 from groundswell.core.provenance import provenance
 from groundswell.core.recipe import RecipePart, dump_recipe
 from groundswell.core.registry import get_pipeline
 from groundswell.core.run import RunFolder
-from groundswell.core.files import read_json, write_json, write_text
 from groundswell.data.loader import Loader
 from groundswell.data.order import Order
 from groundswell.data.predictions import Predictions
@@ -189,6 +189,36 @@ def start_run(pipeline: str, recipe: Any, out: Path) -> RunFolder:
     save_archive(archive, run.path)
     manifest.write(run.path)
     return run
+
+
+def plan_run(pipeline: str, recipe: Any, out: Path) -> list[str]:
+    """What :func:`start_run` and :func:`train_run` would do, in sentences; writes nothing.
+
+    Raises:
+        InputError, RefusedError: as :func:`start_run` would.
+    """
+    workflow = workflow_of(pipeline)
+    archive = workflow.open(recipe)
+    manifest = make_split(archive.table, recipe.split)
+    rows = manifest.rows(TRAIN, 0)
+    task = workflow.task(recipe, archive, rows)
+    parameters = sum(p.numel() for p in task.parameters())
+    source = workflow.source(recipe, archive, training=True)
+    sample_mib = sum(np.dtype(f.dtype).itemsize * int(np.prod(f.shape)) for f in source.fields.values()) / 2**20
+    buffers = recipe.loader.prefetch_batches + 1
+    lines = [
+        f"Table: {len(archive.table)} samples in {archive.table.column('group').nunique()} groups.",
+        f"Split: {manifest.regime}, {manifest.folds} fit(s); in the first, {len(rows)} samples train, "
+        f"{len(manifest.rows(VALIDATION, 0))} validate, {len(manifest.rows(TEST, 0))} test.",
+        *manifest.audit.summary(),
+        f"Network: {parameters:,} parameters.",
+        f"Batches: {recipe.train.batch_size} samples of {sample_mib:.2f} MiB; the loader holds "
+        f"{buffers * recipe.train.batch_size * sample_mib:.0f} MiB.",
+        f"Checkpoints: about {3 * 4 * parameters / 2**20:.0f} MiB each, {recipe.train.keep + 1} kept for each fit.",
+        f"Would be written to {out}.",
+    ]
+    require_clean(manifest, recipe.split.allow_leakage)
+    return lines
 
 
 def train_run(run: RunFolder, *, quiet: bool = False) -> Predictions:
