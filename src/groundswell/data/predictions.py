@@ -47,6 +47,9 @@ class Predictions:
         if self.probability.shape != (n, len(self.classes)):
             raise InputError(f"Predictions of {n} samples and {len(self.classes)} classes cannot have the shape "
                              f"{self.probability.shape}")
+        if not n == len(self.truth) == len(self.member) == len(self.fold):
+            raise InputError(f"Predictions of {n} samples need as many truths, members and folds; there are "
+                             f"{len(self.truth)}, {len(self.member)} and {len(self.fold)}")
         if not np.isfinite(self.probability).all():
             bad = int(np.flatnonzero(~np.isfinite(self.probability).all(axis=1))[0])
             raise InputError("A predicted probability is not finite", where=str(self.sample_id[bad]))
@@ -57,7 +60,7 @@ class Predictions:
     @property
     def predicted(self) -> NDArray[np.int64]:
         """Index of the most probable class, shape (n,)."""
-        return self.probability.argmax(axis=1).astype(np.int64)
+        return np.asarray(self.probability.argmax(axis=1), dtype=np.int64)
 
     @classmethod
     def of(cls, sample_id: Sequence[str] | NDArray[Any], truth: NDArray[Any], probability: NDArray[Any],

@@ -1,4 +1,4 @@
-"""data: the sample table, one row for each thing a model sees. It is all that splits and evaluation know of a pipeline."""
+"""data: the sample table, one row for each thing a model sees; all that splits and evaluation know of a pipeline."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class SampleTable:
         origin: free facts about how the table came to be (``{"simulated": True}`` is honoured by every report).
 
     Raises:
-        InputError: a required column is missing, a sample_id repeats, or a label is outside ``classes``.
+        InputError: a required column is missing or lacks a value, a sample_id repeats, a label is no whole number or is
+            outside ``classes``, or a time cannot be read.
     """
 
     def __init__(self, frame: pd.DataFrame, classes: Sequence[str], *, pipeline: str = "",
@@ -44,12 +45,24 @@ class SampleTable:
         missing = [c for c in REQUIRED if c not in frame.columns]
         if missing:
             raise InputError(f"The sample table lacks the column(s) {', '.join(missing)}")
-        frame = frame.reset_index(drop=True).copy()
+        # Text that pandas holds as objects gets the type it will have when read back, or its fingerprint would change.
+        frame = frame.reset_index(drop=True).infer_objects()
         for column in ("sample_id", "record", "group"):
+            empty = np.flatnonzero(frame[column].isna())
+            if len(empty):
+                raise InputError(f"{len(empty)} row(s) of the sample table have no '{column}'", where=f"row {empty[0]}")
             frame[column] = frame[column].astype(str)
-        frame["label"] = frame["label"].astype("Int64")
+        try:
+            frame["label"] = frame["label"].astype("Int64")
+        except (TypeError, ValueError) as error:
+            raise InputError(f"Labels must be whole numbers or empty: {error}", where="column 'label'") from error
         if "time" in frame.columns:
-            frame["time"] = pd.to_datetime(frame["time"], utc=True).astype("datetime64[ns, UTC]")
+            try:
+                times = pd.to_datetime(frame["time"], utc=True, format="ISO8601")
+            except (TypeError, ValueError) as error:
+                raise InputError(f"A time cannot be read: {str(error).partition('.')[0]}", where="column 'time'",
+                                 fix="Write times as 2022-09-01T08:00:00Z") from error
+            frame["time"] = times.astype("datetime64[ns, UTC]")
         repeated = frame["sample_id"][frame["sample_id"].duplicated()]
         if len(repeated):
             raise InputError(f"{len(repeated)} sample_id(s) appear more than once, first '{repeated.iloc[0]}'")
@@ -88,7 +101,7 @@ class SampleTable:
 
     def labels(self) -> NDArray[np.int64]:
         """Labels as int64, -1 where unknown."""
-        return self._frame["label"].fillna(-1).to_numpy(dtype=np.int64)
+        return self._frame["label"].fillna(-1).astype(np.int64).to_numpy()
 
     def groups(self) -> NDArray[np.object_]:
         """Groups as text."""
@@ -107,7 +120,7 @@ class SampleTable:
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> SampleTable:
         """A new table of the rows at these positions (or where the mask is true)."""
-        chosen = np.flatnonzero(rows) if np.asarray(rows).dtype == np.bool_ else np.asarray(rows)
+        chosen: NDArray[np.intp] = np.arange(len(self))[rows]
         return SampleTable(self._frame.iloc[chosen], self.classes, pipeline=self.pipeline, origin=self.origin)
 
     def replaced(self, **columns: Any) -> SampleTable:
