@@ -1,0 +1,62 @@
+"""Files are whole or not there; paths never leave their root."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from groundswell.core.errors import FailureError, InputError
+from groundswell.core.files import atomic_path, inside, read_json, sha256_of, write_json, write_text
+
+
+def test_an_exception_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(FailureError, match="No space left"), atomic_path(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert path.read_text() == "old"
+
+
+def test_json_refuses_what_json_has_not(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_json_names_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": 1,\n "b": }')
+    with pytest.raises(InputError, match=r"a\.json, line 2"):
+        read_json(tmp_path / "a.json")
+    with pytest.raises(InputError, match="no such file"):
+        read_json(tmp_path / "b.json")
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "link/x"])
+def test_paths_stay_inside(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "link").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="outside its folder"):
+        inside(root, name)
+
+
+def test_a_path_inside_is_resolved(tmp_path: Path) -> None:
+    assert inside(tmp_path, "a/../b.h5") == tmp_path.resolve() / "b.h5"
+
+
+def test_sha256(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "a").startswith("ba7816bf")
