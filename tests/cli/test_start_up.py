@@ -49,7 +49,7 @@ def test_a_mistyped_command_is_answered_with_the_nearest() -> None:
 def test_doctor_speaks_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--json"]) == 0
     facts = {fact["name"]: fact for fact in json.loads(capsys.readouterr().out)}
-    assert set(facts) >= {"Python", "torch", "numpy", "HDF5", "CPU", "Memory", "GPU", "Disk", "extra das", "extra export"}
+    assert set(facts) >= {"Python", "torch", "numpy", "HDF5", "CPU", "Memory", "GPU", "Disk", "extra das"}
 
 
 def test_doctor_says_what_a_missing_extra_would_enable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,7 @@ def test_a_missing_extra_says_what_to_install() -> None:
 
 
 def test_seeds_differ_by_every_part() -> None:
-    seeds = {derive_seed(1, "a"), derive_seed(1, "b"), derive_seed(2, "a"), derive_seed("1", "a"), derive_seed(1, "a", 0)}
+    parts: list[tuple[int | str, ...]] = [(1, "a"), (1, "b"), (2, "a"), ("1", "a"), (1, "a", 0)]
+    seeds = {derive_seed(*some) for some in parts}
     assert len(seeds) == 5
     assert derive_seed(42, "order", 3) == derive_seed(42, "order", 3)
