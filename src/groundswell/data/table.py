@@ -101,7 +101,8 @@ class SampleTable:
 
     def labels(self) -> NDArray[np.int64]:
         """Labels as int64, -1 where unknown."""
-        return self._frame["label"].fillna(-1).astype(np.int64).to_numpy()
+        labels: NDArray[np.int64] = np.asarray(self._frame["label"].fillna(-1), dtype=np.int64)
+        return labels
 
     def groups(self) -> NDArray[np.object_]:
         """Groups as text."""
@@ -116,7 +117,7 @@ class SampleTable:
         found = pd.Index(self._frame["sample_id"]).get_indexer(pd.Index(list(sample_ids)))
         if (found < 0).any():
             raise InputError(f"The sample '{list(sample_ids)[int(np.argmax(found < 0))]}' is not in the table")
-        return found.astype(np.int64)
+        return np.asarray(found, dtype=np.int64)
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> SampleTable:
         """A new table of the rows at these positions (or where the mask is true)."""

@@ -1,0 +1,71 @@
+"""splits: the groups of a table and the stratum of each, all that the drawing of a split looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from groundswell.data.table import SampleTable
+
+NOISE = "noise"
+"""Name of the class of samples that hold no event."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Units that are dealt out whole.
+
+    Attributes:
+        of_row: which unit each row of the table belongs to, int64, shape (n,).
+        stratum: class of each unit, int64, shape (g,): the commonest of its labels other than noise (the first of
+            equally common ones); the noise class where it holds only noise; -1 where it has no label at all.
+        holds: whether a unit has samples of a class, bool, shape (g, classes).
+        classes: names of the classes.
+    """
+
+    of_row: NDArray[np.int64]
+    stratum: NDArray[np.int64]
+    holds: NDArray[np.bool_]
+    classes: tuple[str, ...]
+
+    @classmethod
+    def of_table(cls, table: SampleTable) -> Groups:
+        """The groups of a table, in the order of their names, whatever the order of its rows."""
+        return cls._of(table, "group")
+
+    @classmethod
+    def of_samples(cls, table: SampleTable) -> Groups:
+        """Every sample by itself, in the order of sample_id."""
+        return cls._of(table, "sample_id")
+
+    @classmethod
+    def _of(cls, table: SampleTable, column: str) -> Groups:
+        codes, names = pd.factorize(table.column(column), sort=True)
+        of_row = codes.astype(np.int64)
+        labels = table.labels()
+        votes = np.zeros((len(names), len(table.classes)), np.int64)
+        np.add.at(votes, (of_row[labels >= 0], labels[labels >= 0]), 1)
+        return cls(of_row, _strata(votes, table.classes), votes > 0, table.classes)
+
+    def __len__(self) -> int:
+        return len(self.stratum)
+
+    @property
+    def with_event(self) -> NDArray[np.bool_]:
+        """Whether a unit holds a class other than noise, shape (g,)."""
+        return np.asarray(self.holds[:, [name != NOISE for name in self.classes]].any(axis=1), bool)
+
+    def counts(self) -> dict[str, int]:
+        """Number of units of each class that is the class of any; units without an event left out."""
+        found, counts = np.unique(self.stratum[self.with_event], return_counts=True)
+        return {self.classes[k]: int(count) for k, count in zip(found, counts, strict=True)}
+
+
+def _strata(votes: NDArray[np.int64], classes: tuple[str, ...]) -> NDArray[np.int64]:
+    noise = np.array([name == NOISE for name in classes], bool)
+    # Any event outweighs all noise: an event fills a few windows of a record.
+    weighed = np.where(noise, np.minimum(votes, 1), 2 * votes)
+    return np.where(votes.any(axis=1), weighed.argmax(axis=1) if len(classes) else 0, -1).astype(np.int64)

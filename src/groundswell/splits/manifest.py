@@ -1,0 +1,135 @@
+"""splits: the manifest, which says of every sample which part it is in, and on what evidence that is safe."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from groundswell.core.errors import InputError, RefusedError
+from groundswell.core.files import atomic_path, read_json, write_json
+from groundswell.data.table import SampleTable
+from groundswell.splits.audit import Audit, audit_split
+from groundswell.splits.parts import EXCLUDED, PARTS, TEST, TRAIN, VALIDATION
+
+__all__ = ["EXCLUDED", "PARTS", "TEST", "TRAIN", "VALIDATION", "SplitManifest", "require_clean"]
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SplitManifest:
+    """Who may see what.
+
+    Attributes:
+        table_fingerprint: of the table that was split; the manifest is good for no other.
+        regime: how it was made, e.g. ``"grouped"``.
+        seed: of the drawing.
+        assignment: int8, shape (n, folds): EXCLUDED, TRAIN, VALIDATION or TEST for each row of the table and fold.
+        audit: what was looked for and found.
+        settings: of the regime, JSON-able.
+        sample_id: text, shape (n,), so that the file can be read on its own.
+    """
+
+    table_fingerprint: str
+    regime: str
+    seed: int
+    assignment: NDArray[np.int8]
+    audit: Audit
+    settings: dict[str, Any]
+    sample_id: NDArray[np.object_]
+
+    @classmethod
+    def of(cls, table: SampleTable, assignment: NDArray[np.int8], regime: str, seed: int,
+           settings: dict[str, Any]) -> SplitManifest:
+        """Audit an assignment, shape (n,) or (n, folds), and keep both."""
+        assignment = np.asarray(assignment, np.int8).reshape(len(table), -1)
+        return cls(table.fingerprint, regime, seed, assignment, audit_split(table, assignment), settings,
+                   table.column("sample_id").to_numpy(dtype=object))
+
+    @property
+    def folds(self) -> int:
+        """Number of folds; 1 for a single split."""
+        return int(self.assignment.shape[1])
+
+    def rows(self, part: int, fold: int = 0) -> NDArray[np.int64]:
+        """Positions of the rows in a part of a fold, ascending."""
+        return np.flatnonzero(self.assignment[:, fold] == part).astype(np.int64)
+
+    def counts(self) -> list[dict[str, int]]:
+        """Samples in each part, one mapping from part to number for each fold."""
+        return [{name: int((column == code).sum()) for code, name in PARTS.items()} for column in self.assignment.T]
+
+    def write(self, folder: Path) -> None:
+        """Write ``split.parquet`` (sample_id and a column of part codes for each fold) and ``split.json``."""
+        columns = {f"fold_{k}": self.assignment[:, k] for k in range(self.folds)}
+        with atomic_path(Path(folder) / "split.parquet") as temporary:
+            pq.write_table(pa.table({"sample_id": pa.array(self.sample_id, pa.string()), **columns}), temporary)
+        write_json(Path(folder) / "split.json", {
+            "format": _FORMAT, "table_fingerprint": self.table_fingerprint, "regime": self.regime, "seed": self.seed,
+            "folds": self.folds, "parts": {name: code for code, name in PARTS.items()}, "counts": self.counts(),
+            "settings": self.settings, "audit": self.audit.to_json(), "assignment_digest": _digest(self.assignment)})
+
+    @classmethod
+    def read(cls, folder: Path, table: SampleTable) -> SplitManifest:
+        """Read the manifest of ``table`` from a folder.
+
+        Raises:
+            InputError: missing, damaged, or made for another table.
+        """
+        path = Path(folder) / "split.json"
+        facts = read_json(path)
+        try:
+            if facts["format"] != _FORMAT:
+                raise InputError(f"Split manifests of format {facts['format']} cannot be read here", where=path)
+            if facts["table_fingerprint"] != table.fingerprint:
+                raise InputError("The split was made for another sample table: a row, a label or a class has changed",
+                                 where=path, fix="Split again, or use the table that the split was made for")
+            frame = pq.read_table(path.with_name("split.parquet")).to_pandas()
+            assignment = frame[[f"fold_{k}" for k in range(facts["folds"])]].to_numpy(np.int8)
+            sample_id = frame["sample_id"].to_numpy(dtype=object)
+            manifest = cls(facts["table_fingerprint"], facts["regime"], facts["seed"], assignment,
+                           Audit.from_json(facts["audit"]), facts["settings"], sample_id)
+        except (OSError, KeyError, TypeError, pa.ArrowException) as error:
+            raise InputError(f"The split manifest cannot be read: {error!r}", where=folder,
+                             fix="Split again") from error
+        if _digest(assignment) != facts["assignment_digest"] or len(assignment) != len(table):
+            raise InputError("split.parquet does not belong to split.json, or one of them is damaged", where=folder,
+                             fix="Split again")
+        return manifest
+
+
+def require_clean(manifest: SplitManifest, allow_leakage: str) -> dict[str, str]:
+    """Let a split through to training, or refuse it.
+
+    Args:
+        manifest: the split.
+        allow_leakage: the recipe's reason for training on a leaking split all the same; empty for none.
+
+    Returns:
+        A note for every number that comes of it: ``{"allow_leakage": reason}`` if the audit failed, else empty.
+
+    Raises:
+        RefusedError: the audit failed and there is no reason.
+    """
+    if manifest.audit.passed:
+        return {}
+    if not allow_leakage.strip():
+        found = " ".join(finding.sentence(manifest.folds) for finding in manifest.audit.findings)
+        raise RefusedError(f"The split leaks, so a score on it would mean little. {found}",
+                           where=f"split.regime={manifest.regime}",
+                           fix="Use split.regime=grouped, kfold or leave_one_out with groups that hold together what "
+                               "belongs together, or give the reason to go on in split.allow_leakage")
+    return {"allow_leakage": allow_leakage.strip()}
+
+
+def _digest(assignment: NDArray[np.int8]) -> str:
+    digest = hashlib.blake2b(repr(assignment.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(assignment).tobytes())
+    return digest.hexdigest()
