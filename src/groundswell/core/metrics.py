@@ -6,6 +6,8 @@ the columns, and works on all leading axes at once: a bootstrap scores thousands
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,7 +37,7 @@ def confusion_matrix(truth: NDArray[np.int64], predicted: NDArray[np.int64], cla
     return np.bincount(pair, counted, minlength=classes * classes).astype(np.float64).reshape(classes, classes)
 
 
-def ratio(numerator: FloatArray, denominator: FloatArray, empty: float = 0.0) -> FloatArray:
+def ratio(numerator: NDArray[Any], denominator: NDArray[Any], empty: float = 0.0) -> FloatArray:
     """Element-wise quotient with ``empty`` where the denominator is zero."""
     safe = np.where(denominator == 0, 1.0, denominator)
     return np.where(denominator == 0, empty, numerator / safe)

@@ -1,0 +1,114 @@
+"""evaluate: what follows from a score and its controls, in sentences a person can check against the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from groundswell.evaluate.controls import Control
+from groundswell.evaluate.intervals import Estimate
+from groundswell.evaluate.metrics import Scores, written
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a control's score says.
+
+    Attributes:
+        state: of a null control, where the majority rate lies: "inside" its interval (as it must be), "above" (the
+            control can do the job: bad) or "below" (the control is worse than guessing, which accuses nobody);
+            "rival" for a rival, "not run".
+        sentence: the same in words.
+        beaten: whether the model's lower bound lies above the control's upper bound; ``None`` if not run.
+    """
+
+    state: Literal["inside", "above", "below", "rival", "not run"]
+    sentence: str
+    beaten: bool | None = None
+
+
+def judge(control: Control, scores: Scores, model: Scores, difference: Estimate, confidence: float) -> Verdict:
+    """Hold a control's accuracy against the majority rate and against the model's.
+
+    Args:
+        control: which.
+        scores: its scores at unit level.
+        model: the model's scores at unit level.
+        difference: model minus control on the same units.
+        confidence: of all intervals.
+    """
+    theirs, ours = scores.accuracy, model.accuracy
+    if theirs.value is None or theirs.low is None or theirs.high is None or scores.majority_rate is None:
+        return Verdict("not run", f"Not scored: {theirs.why or 'no event it was tested on has a known class'}.")
+    beaten = ours.low is not None and ours.low > theirs.high
+    if control.kind == "rival":
+        return Verdict("rival", _against_rival(control, theirs, ours, difference, beaten), beaten)
+    percent, rate, unit = f"{confidence * 100:g} %", scores.majority_rate, model.level
+    if theirs.low > rate:
+        lead = (f"A clock alone reaches {written(theirs)}" if control.name == "start_hour"
+                else f"The control '{control.title}' reaches {written(theirs)}")
+        state: Literal["inside", "above", "below"] = "above"
+        text = f"{lead}, above the majority rate of {rate:.3f}: {control.means[:1].lower()}{control.means[1:]}"
+    elif theirs.high < rate:
+        state, text = "below", (f"Its {percent} interval lies below the majority rate of {rate:.3f}: it is worse than "
+                                "guessing, as happens when leaving an event out makes its class the rarer one in "
+                                "training. That is no sign of a leak.")
+    else:
+        state, text = "inside", f"The majority rate of {rate:.3f} lies inside its {percent} interval, as it must."
+    if not beaten:
+        text += (f" The model's interval is not clear of it, so that with {model.samples} {unit}s the score does not "
+                 f"show that the model knows more than {_knowledge(control)}.")
+    return Verdict(state, text, beaten)
+
+
+def _knowledge(control: Control) -> str:
+    return {"majority": "the most frequent class", "start_hour": "the hour of day"}.get(
+        control.name, f"this control ({control.title})")
+
+
+def _against_rival(control: Control, theirs: Estimate, ours: Estimate, difference: Estimate, beaten: bool) -> str:
+    if theirs.value is None or ours.value is None:
+        return "There is nothing to compare."
+    gap = f"model minus rival on the same events: {written(difference)}" if difference.value is not None else ""
+    if beaten or (difference.low is not None and difference.low > 0):
+        text = f"The model is better than the rival {control.title}"
+    elif difference.high is not None and difference.high < 0:
+        text = f"The rival {control.title} is better than the model: use it instead, or find out why"
+    else:
+        text = f"Model and rival {control.title} cannot be told apart with these events"
+    return f"{text} ({gap})." if gap else f"{text}."
+
+
+def conclusion(units: Scores, controls: Sequence[tuple[Control, Scores | None, Verdict]],
+               confidence: float) -> list[str]:
+    """The headline and what follows from the controls, most important first.
+
+    Args:
+        units: the model's scores at unit level.
+        controls: each with its scores (``None`` if not run) and verdict.
+        confidence: of all intervals.
+    """
+    estimate = units.accuracy
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return [f"There is no score: {estimate.why}."]
+    hits = round(estimate.value * units.samples)
+    lines = [f"{hits} of {units.samples} {units.level}s are classified correctly: accuracy {estimate.value:.3f}, "
+             f"{confidence * 100:g} % interval {estimate.low:.3f} to {estimate.high:.3f}."]
+    nulls = [(control, verdict) for control, scores, verdict in controls if control.kind == "null" and scores]
+    if nulls:
+        unbeaten = [control.title for control, verdict in nulls if not verdict.beaten]
+        lines.append("The score's lower bound lies above the upper bound of every null control that was run: "
+                     f"{_listed([control.title for control, _ in nulls])}." if not unbeaten else
+                     f"The score's lower bound does not lie above the upper bound of: {_listed(unbeaten)}. "
+                     "Until it does, the score is not evidence of skill.")
+    lines += [verdict.sentence for _, verdict in nulls if verdict.state == "above"]
+    lines += [verdict.sentence for control, _, verdict in controls if verdict.state == "rival"]
+    idle = [control.title for control, scores, _ in controls if scores is None]
+    if idle:
+        lines.append(f"Not run: {_listed(idle)}.")
+    return lines
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
