@@ -1,8 +1,8 @@
 """das: the label maps that people drew into the files of the seed's data set (HDF5 group ``region``).
 
 ``region/data`` is an image over fibre and time on a grid of its own, whose pixels hold region numbers;
-``region/distance`` (m) and ``region/time`` (s from the record's start) are its axes, ``region/region_id`` lists the
-numbers and ``region/classe_str`` the class of each.
+``region/distance`` (m) and ``region/time`` (s, on the same clock as the waveform's own ``time``) are its axes,
+``region/region_id`` lists the numbers and ``region/classe_str`` the class of each.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ def read_region_maps(records: Mapping[str, Record], classes: Sequence[str],
 def _intervals(key: str, record: Record, file: h5py.File, classes: Sequence[str],
                channels: tuple[int, int] | None) -> tuple[Interval, ...]:
     image, time_s, distance_m, class_of = _parts(record, file[GROUP], classes)
+    clock = _sibling(record, file, "time")
+    time_s = time_s - (float(clock[0]) if clock is not None else 0.0)
     pixels = _pixels_in_use(record, file, distance_m, channels)
     present = {label: np.zeros(len(time_s), bool) for label in sorted({c for c in class_of.values() if c != NOISE})}
     for first, block in _time_blocks(image, time_s, distance_m, pixels):
@@ -101,13 +103,18 @@ def _pixels_in_use(record: Record, file: h5py.File, distance_m: NDArray[np.float
     """Pixels along the fibre that the channels in use lie in; all of them where that cannot be told."""
     if channels is None or not record.spacing_m or len(distance_m) == 0:
         return slice(0, len(distance_m))
-    name = f"{record.dataset.rpartition('/')[0]}/distance"
-    sibling = file.get(name) if record.dataset else None
-    origin = float(sibling[0]) if isinstance(sibling, h5py.Dataset) and sibling.size else float(distance_m[0])
+    own = _sibling(record, file, "distance")
+    origin = float(own[0] if own is not None else distance_m[0])
     low, high = (origin + c * record.spacing_m for c in (channels[0], channels[1] - 1))
     # A pixel reaches half way to its neighbours.
     nearest = np.searchsorted((distance_m[1:] + distance_m[:-1]) / 2, [low, high])
     return slice(int(nearest[0]), int(nearest[1]) + 1)
+
+
+def _sibling(record: Record, file: h5py.File, name: str) -> Any:
+    """The one-dimensional data set beside the waveform, ``None`` where there is none."""
+    found = file.get(f"{record.dataset.rpartition('/')[0]}/{name}")
+    return found if isinstance(found, h5py.Dataset) and found.ndim == 1 and found.size else None
 
 
 def _time_blocks(image: Any, time_s: NDArray[np.float64], distance_m: NDArray[np.float64],
