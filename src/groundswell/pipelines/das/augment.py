@@ -1,0 +1,60 @@
+"""das: random changes to training windows, a whole batch at a time on its device, drawn from one generator.
+
+Shape letters: b batch, t time sample, c channel.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from groundswell.pipelines.das.preprocess import Prepared
+from groundswell.pipelines.das.recipe import AugmentRecipe
+
+
+def draw_starts(recipe: AugmentRecipe, first_b: Tensor, last_b: Tensor, margin: int, samples: int,
+                generator: torch.Generator) -> Tensor:
+    """Where each window starts in an array that has ``margin`` time samples more on either side.
+
+    A shifted window holds only time samples of the record: one that has nothing more to one side is not shifted there.
+
+    Args:
+        recipe: largest shift and its probability.
+        first_b: int64, first time sample of the array that is real.
+        last_b: int64, one past the last.
+        margin: time samples before (and after) the window proper.
+        samples: length of a window.
+        generator: where chance comes from.
+
+    Returns:
+        int64 (b,); ``margin`` for windows that are not shifted.
+    """
+    reach = min(recipe.time_shift_range, margin)
+    back_b = (margin - first_b).clamp(0, reach)
+    forth_b = (last_b - margin - samples).clamp(0, reach)
+    share_b, chosen_b = _draw(2, first_b, generator)
+    # Shifts of equal chance from -back to +forth, both included.
+    shift_b = (share_b * (back_b + forth_b + 1)).floor().to(torch.int64).clamp(max=back_b + forth_b) - back_b
+    return margin + torch.where(chosen_b < recipe.probability, shift_b, 0)
+
+
+def augment(recipe: AugmentRecipe, window: Prepared, generator: torch.Generator) -> Prepared:
+    """Add noise and change the amplitude of prepared windows, each with its own chance for each window.
+
+    Noise is Gaussian, in proportion to the window's own root mean square, on real channels and time samples only.
+    """
+    x_bct = window.x_bct
+    chosen_noise_b, chosen_amplitude_b, share_b = _draw(3, x_bct, generator)
+    real_bct = window.alive_bc[:, :, None] & window.valid_bt[:, None, :]
+    count_b = real_bct.sum(dim=(1, 2)).clamp(min=1)
+    rms_b = (x_bct.square().sum(dim=(1, 2)) / count_b).sqrt()
+    level_b = torch.where(chosen_noise_b < recipe.probability, recipe.noise_level * rms_b, 0.0)
+    noise = torch.randn(x_bct.shape, generator=generator, device=x_bct.device, dtype=x_bct.dtype)
+    x_bct = x_bct + real_bct * noise * level_b[:, None, None]
+    low, high = recipe.amplitude_scale_range
+    factor_b = torch.where(chosen_amplitude_b < recipe.probability, low + (high - low) * share_b, 1.0)
+    return window._replace(x_bct=x_bct * factor_b[:, None, None])
+
+
+def _draw(times: int, like_b: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand((times, like_b.shape[0]), generator=generator, device=like_b.device)

@@ -1,0 +1,120 @@
+"""das: fibre_cnn, a 2-D network over fibre and time that knows no absolute channel number.
+
+It sees a window as a picture of the wavefield: filters over a few neighbouring channels and a fraction of a second tell
+frequencies and apparent velocities apart (the fibre axis is brought to one spacing first, so a velocity is a velocity on
+every cable); the logarithm of their energy keeps contrasts and forgets polarity; convolutions look for arrivals and their
+move-out; and means and maxima over all living positions forget where on the cable they were.
+
+Shape letters: b batch, f feature, c channel, p position along the fibre, t time sample, k class.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from groundswell.core.errors import InputError
+from groundswell.pipelines.das.models.fibre_grid import at_reference_spacing
+from groundswell.pipelines.das.preprocess import Prepared
+
+KERNEL = (5, 17)
+"""Positions and time samples that a filter of the first layer spans."""
+POOL = 4
+"""Steps of the first layer over which energy is averaged."""
+QUIETEST = 1e-3
+"""Energy added before the logarithm, relative to that of the window's typical channel."""
+
+
+class FibreCnn(nn.Module):
+    """Filters, log-energy, strided convolutions, masked mean and maximum, one linear layer.
+
+    Args:
+        samples: time samples of a window, at least 16.
+        classes: number of logits.
+        width: features of the last block; each block before has half as many, the filters an eighth.
+        blocks: convolutions after the energy layer, each halves both axes.
+        dropout: share of activations dropped in training; of channels, half as many are treated as dead.
+
+    Raises:
+        InputError: the window is too short.
+    """
+
+    def __init__(self, samples: int, classes: int, *, width: int, blocks: int, dropout: float) -> None:
+        super().__init__()
+        if samples < 4 * POOL:
+            raise InputError(f"fibre_cnn needs windows of {4 * POOL} time samples after decimation, not {samples}",
+                             where="data.window_samples", fix="Take longer windows or decimate less")
+        filters = max(8, width // 8)
+        self.drop_channels = dropout / 2
+        self.filters = nn.Conv2d(1, filters, KERNEL, stride=2, padding=(KERNEL[0] // 2, KERNEL[1] // 2), bias=False)
+        self.normalise = nn.BatchNorm2d(filters)
+        self.blocks = nn.ModuleList()
+        before = filters
+        for block in range(blocks):
+            after = max(filters, width // 2 ** max(0, blocks - 1 - block))
+            self.blocks.append(_Block(before, after))
+            before = after
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * before + 2 * filters, classes))
+
+    def forward(self, window: Prepared, stretch_b: Tensor) -> Tensor:
+        """Logits (b, k).
+
+        Args:
+            window: of any number of channels.
+            stretch_b: channel spacing over that of the cable trained on, float32; 1 where unknown.
+        """
+        x_bct, alive_bc, valid_bt = window
+        if self.training and self.drop_channels and x_bct.shape[1] > 1:
+            alive_bc = alive_bc & (torch.rand(alive_bc.shape, device=alive_bc.device) >= self.drop_channels)
+            x_bct = x_bct * alive_bc[:, :, None]
+        x_bpt, alive_bp = at_reference_spacing(x_bct, alive_bc, stretch_b)
+        h_bfpt, mask_b1pt = self._energy(x_bpt, alive_bp, valid_bt)
+        pooled = [_mean(h_bfpt, mask_b1pt), _maximum(h_bfpt, mask_b1pt)]
+        for block in self.blocks:
+            h_bfpt, mask_b1pt = block(h_bfpt, mask_b1pt)
+        pooled += [_mean(h_bfpt, mask_b1pt), _maximum(h_bfpt, mask_b1pt)]
+        logits_bk: Tensor = self.head(torch.cat(pooled, dim=1))
+        return logits_bk
+
+    def _energy(self, x_bpt: Tensor, alive_bp: Tensor, valid_bt: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised logarithm of the energy that each filter lets through, and where it means something."""
+        filtered = self.filters(x_bpt.unsqueeze(1))
+        energy = F.avg_pool2d(filtered.float().square(), (1, POOL))
+        # Each filter that reaches over dead channels or the cable's end has less to add up.
+        share_bp = _spread(alive_bp.to(x_bpt.dtype), KERNEL[0]) / KERNEL[0]
+        energy = energy / share_bp.clamp(min=1 / KERNEL[0])[:, None, :, None]
+        steps = energy.shape[3]
+        valid_bt = valid_bt[:, :: 2 * POOL][:, :steps]
+        mask_b1pt = ((share_bp > 0)[:, None, :, None] & valid_bt[:, None, None, :]).to(x_bpt.dtype)
+        h_bfpt: Tensor = self.normalise(torch.log(energy + QUIETEST))
+        return h_bfpt * mask_b1pt, mask_b1pt
+
+
+class _Block(nn.Module):
+    """Convolution that halves both axes; what is masked stays zero, so that padding has no influence."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
+        self.normalise = nn.BatchNorm2d(after)
+
+    def forward(self, h_bfpt: Tensor, mask_b1pt: Tensor) -> tuple[Tensor, Tensor]:
+        mask_b1pt = mask_b1pt[:, :, ::2, ::2]
+        return torch.relu(self.normalise(self.convolution(h_bfpt))) * mask_b1pt, mask_b1pt
+
+
+def _spread(value_bp: Tensor, width: int) -> Tensor:
+    """Sum over ``width`` neighbours of every second position."""
+    ones = value_bp.new_ones(1, 1, width)
+    return F.conv1d(value_bp[:, None], ones, stride=2, padding=width // 2)[:, 0]
+
+
+def _mean(h_bfpt: Tensor, mask_b1pt: Tensor) -> Tensor:
+    return h_bfpt.sum(dim=(2, 3)) / mask_b1pt.sum(dim=(2, 3)).clamp(min=1)
+
+
+def _maximum(h_bfpt: Tensor, mask_b1pt: Tensor) -> Tensor:
+    lowest = h_bfpt.new_tensor(-1e4)
+    highest_bf = torch.where(mask_b1pt > 0, h_bfpt, lowest).amax(dim=(2, 3))
+    return torch.where(mask_b1pt.amax(dim=(2, 3)) > 0, highest_bf, 0.0)
