@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from groundswell.data.order import Order
 from groundswell.data.source import Field, Source
 
-_ENDED = "this pass over the loader was ended by close() or by a later pass"
+
+def _ended() -> RuntimeError:
+    return RuntimeError("this pass over the loader was ended by close() or by a later pass")
 
 
 class _Slot:
@@ -74,7 +76,9 @@ class _Ahead:
 
     def take(self) -> _Slot:
         """The next filled slot; raises what the reading of it raised."""
-        got = self._ready.get()
+        got = _ended() if self._stopped else self._ready.get()
+        if self._stopped:  # a slot that is ready still may be overwritten by a later pass
+            raise _ended()
         if isinstance(got, BaseException):
             raise got
         return got
@@ -88,7 +92,7 @@ class _Ahead:
         self._stopped = True
         self._free.put(None)
         self._thread.join()
-        self._ready.put(RuntimeError(_ENDED))
+        self._ready.put(_ended())  # wakes a consumer that waits in another thread
 
 
 class _Pass:
@@ -117,7 +121,7 @@ class _Pass:
         if len(ring) == 1:
             for batch in batches:
                 if self.ended:
-                    raise RuntimeError(_ENDED)
+                    raise _ended()
                 fill(ring[0], batch)
                 yield ring[0]
             return
