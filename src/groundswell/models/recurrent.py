@@ -32,8 +32,8 @@ def onnx_lstm(x_tbi: Tensor, w: Tensor, r: Tensor, b: Tensor) -> tuple[Tensor, T
     directions, hidden = r.shape[0], r.shape[2]
     weights: list[Tensor] = []
     for k in range(directions):
-        b_input, b_recurrent = b[k].split(4 * hidden)
-        weights += [_torch_order(p, hidden) for p in (w[k], r[k], b_input, b_recurrent)]
+        b_input, b_recurrent = torch.chunk(b[k], 2)
+        weights += [_torch_order(p) for p in (w[k], r[k], b_input, b_recurrent)]
     start = x_tbi.new_zeros(directions, x_tbi.shape[1], hidden)
     y, last, _ = torch.lstm(x_tbi, (start, start), weights, True, 1, 0.0, False, directions == 2, False)
     return y, last
@@ -46,13 +46,13 @@ def _shapes(x_tbi: Tensor, w: Tensor, r: Tensor, b: Tensor) -> tuple[Tensor, Ten
     return x_tbi.new_empty(time, batch, directions * hidden), x_tbi.new_empty(directions, batch, hidden)
 
 
-def _onnx_order(weight: Tensor, hidden: int) -> Tensor:
-    i, f, g, o = weight.split(hidden)
+def _onnx_order(weight: Tensor) -> Tensor:
+    i, f, g, o = torch.chunk(weight, 4)
     return torch.cat([i, o, f, g])
 
 
-def _torch_order(weight: Tensor, hidden: int) -> Tensor:
-    i, o, f, g = weight.split(hidden)
+def _torch_order(weight: Tensor) -> Tensor:
+    i, o, f, g = torch.chunk(weight, 4)
     return torch.cat([i, f, g, o])
 
 
@@ -87,7 +87,6 @@ class Lstm(nn.Module):
     def __init__(self, inputs: int, hidden: int, layers: int, *, bidirectional: bool, dropout: float) -> None:
         super().__init__()
         self.directions = 2 if bidirectional else 1
-        self.hidden = hidden
         self.stack = nn.LSTM(inputs, hidden, layers, batch_first=True, bidirectional=bidirectional,
                              dropout=dropout if layers > 1 else 0.0)
 
@@ -110,4 +109,4 @@ class Lstm(nn.Module):
 
     def _weights(self, name: str, layer: int) -> Tensor:
         suffixes = ("", "_reverse")[: self.directions]
-        return torch.stack([_onnx_order(getattr(self.stack, f"{name}_l{layer}{s}"), self.hidden) for s in suffixes])
+        return torch.stack([_onnx_order(getattr(self.stack, f"{name}_l{layer}{s}")) for s in suffixes])

@@ -1,9 +1,9 @@
-"""das: what happens to a window on the device before the network sees it, in training, prediction and the exported file.
+"""das: what happens to a window before the network sees it, in training, in prediction and in the exported file.
 
-Everything here works on whole batches and is plain tensor arithmetic with fixed window length, so that the exported graph
-holds it too. Which channels and time samples are real is read from the data themselves: a channel that does not move is
-dead (or padding), a run of zeros over all channels at either end of a window is padding. So nothing but the recorded
-values has to reach an exported file.
+Everything here works on whole batches and is plain tensor arithmetic with fixed window length, so that the exported
+graph holds it too. Which channels and time samples are real is read from the data themselves: a channel that does not
+move is dead (or padding), a run of zeros over all channels at either end of a window is padding. So nothing but the
+recorded values has to reach an exported file.
 
 Shape letters: b batch, t time sample, c channel.
 """
@@ -70,7 +70,7 @@ class Preprocess(nn.Module):
         super().__init__()
         self.recipe, self.rate_hz, self.samples = recipe, rate_hz, samples
         taps = design_filter(recipe, rate_hz, samples)
-        self.half = len(taps) // 2
+        self.reach = len(taps) // 2
         self.step = _OUTPUTS_PER_STEP * recipe.decimate
         # Not part of the weights: it follows from the recipe.
         self.register_buffer("blocks", torch.as_tensor(_blocks(taps, recipe.decimate)), persistent=False)
@@ -122,11 +122,11 @@ class Preprocess(nn.Module):
         A convolution with one output at a time wastes most of a core's arithmetic; one that yields a run of outputs
         from each stretch of input is the same sum, seven times faster.
         """
-        if self.half == 0:
+        if self.reach == 0:
             return x_btc
         wanted = self.samples_out
         steps = -(-wanted // _OUTPUTS_PER_STEP)
-        padded = F.pad(x_btc.unsqueeze(1), (0, 0, self.half, self.half), mode="reflect")
+        padded = F.pad(x_btc.unsqueeze(1), (0, 0, self.reach, self.reach), mode="reflect")
         short = steps * self.step - self.samples
         if short:
             padded = F.pad(padded, (0, 0, 0, short))
@@ -138,8 +138,8 @@ class Preprocess(nn.Module):
         if width == 1:
             return x_btc, alive_bc
         groups = x_btc.shape[2] // width
-        x_btgn = x_btc[:, :, : groups * width].unflatten(2, (groups, width))
-        count_bg = alive_bc[:, : groups * width].unflatten(1, (groups, width)).sum(dim=2)
+        x_btgn = x_btc[:, :, : groups * width].reshape(*x_btc.shape[:2], groups, width)
+        count_bg = alive_bc[:, : groups * width].reshape(-1, groups, width).sum(dim=2)
         # Dead channels are zero in the sum and are not counted either.
         return x_btgn.sum(dim=3) / count_bg.clamp(min=1)[:, None, :], count_bg > 0
 
@@ -157,9 +157,9 @@ def scale(x_btc: Tensor, alive_bc: Tensor, valid_bt: Tensor, *, by_channel: bool
         x_btc: float32, zero where not real.
         alive_bc: channels that count.
         valid_bt: time samples that count.
-        by_channel: divide each channel by its own standard deviation; otherwise divide the whole window by the median,
-            over its channels, of their mean absolute value: amplitudes along the fibre stay what they are, and neither a
-            few saturated channels nor dead ones set the scale.
+        by_channel: divide each channel by its own standard deviation; otherwise divide the whole window by the
+            median, over its channels, of their mean absolute value: amplitudes along the fibre stay what they are, and
+            neither a few saturated channels nor dead ones set the scale.
     """
     count_b1 = valid_bt.sum(dim=1).clamp(min=1)[:, None]
     if by_channel:

@@ -5,6 +5,7 @@ Shape letters: b batch, t time sample, c channel, k class.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -103,7 +104,7 @@ class DasTask(Task):
         x = torch.randn(2, self.samples, self.channels, generator=torch.Generator().manual_seed(0))
         inputs, dynamic = {"x": x}, {"x": {0: "batch"}}
         if self.any_fibre:
-            inputs["spacing_m"] = torch.full((2,), self.spacing_m)
+            inputs["spacing_m"] = torch.tensor([1.0, 1.5]) * self.spacing_m
             dynamic = {"x": {0: "batch", 2: "channel"}, "spacing_m": {0: "batch"}}
         facts: dict[str, Any] = {
             "pipeline": "das", "model": recipe.model.type, "classes": list(self.classes), "rate_hz": self.rate_hz,
@@ -112,7 +113,7 @@ class DasTask(Task):
             "least_channels": recipe.preprocess.average_channels,
             "preprocess": recipe.preprocess.model_dump(mode="json"),
         }
-        module = _Exported(self).cpu().eval()
+        module = _Exported(copy.deepcopy(self)).cpu().eval()
         return Export(module, inputs, ("probability",), dynamic, facts)
 
     def stretch(self, spacing_m: Tensor) -> Tensor:
@@ -206,4 +207,5 @@ class TaskPredictor:
             window = torch.from_numpy(np.ascontiguousarray(x)).to(self.device)
             batch = {"x": window, "spacing_m": torch.full((len(x),), float(spacing_m), device=self.device)}
             probability = self.task.predict(batch)["probability"].double().cpu().numpy()
-        return probability / probability.sum(axis=1, keepdims=True)
+        total: NDArray[np.float64] = probability.sum(axis=1, keepdims=True)
+        return np.asarray(probability / total, np.float64)

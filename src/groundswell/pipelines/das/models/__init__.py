@@ -1,4 +1,4 @@
-"""das: the networks. Each maps a prepared window to one logit for each class; importing this package imports no torch."""
+"""das: the networks, from a prepared window to one logit for each class. Importing this package imports no torch."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """das: fibre_cnn, a 2-D network over fibre and time that knows no absolute channel number.
 
 It sees a window as a picture of the wavefield: filters over a few neighbouring channels and a fraction of a second tell
-frequencies and apparent velocities apart (the fibre axis is brought to one spacing first, so a velocity is a velocity on
-every cable); the logarithm of their energy keeps contrasts and forgets polarity; convolutions look for arrivals and their
-move-out; and means and maxima over all living positions forget where on the cable they were.
+frequencies and apparent velocities apart (the fibre axis is brought to one spacing first, so a velocity is a velocity
+on every cable); the logarithm of their energy keeps contrasts and forgets polarity; convolutions look for arrivals and
+their move-out; and means and maxima over all living positions forget where on the cable they were.
 
 Shape letters: b batch, f feature, c channel, p position along the fibre, t time sample, k class.
 """

@@ -48,7 +48,7 @@ def at_reference_spacing(x_bct: Tensor, alive_bc: Tensor, stretch_b: Tensor) -> 
 
 
 def _integral(x_bct: Tensor, lower_bp: Tensor, upper_bp: Tensor) -> Tensor:
-    """Integral along the fibre, from ``lower_bp`` to ``upper_bp`` in channels, of what is constant within each channel."""
+    """Integral along the fibre from ``lower_bp`` to ``upper_bp`` (in channels), constant within a channel."""
     # Running sums of a thousand loud channels would swallow quiet ones in float32.
     sums = F.pad(x_bct.double().cumsum(dim=1), (0, 0, 1, 0))
     values = F.pad(x_bct, (0, 0, 0, 1))

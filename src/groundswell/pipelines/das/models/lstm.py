@@ -38,7 +38,7 @@ class LstmClassifier(nn.Module):
         whole = (self.groups - 1) * NEIGHBOURS
         last_b1t = x_bct[:, whole:].mean(dim=1, keepdim=True)
         if whole:
-            firsts_bgt = x_bct[:, :whole].unflatten(1, (self.groups - 1, NEIGHBOURS)).mean(dim=2)
+            firsts_bgt = x_bct[:, :whole].reshape(x_bct.shape[0], self.groups - 1, NEIGHBOURS, -1).mean(dim=2)
             x_bgt = torch.cat([firsts_bgt, last_b1t], dim=1)
         else:
             x_bgt = last_b1t
