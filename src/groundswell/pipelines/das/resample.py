@@ -21,7 +21,8 @@ _PIECE_BYTES = 32 * 2**20
 def rate_ratio(from_hz: float, to_hz: float) -> tuple[int, int]:
     """Whole numbers ``(up, down)`` with ``from_hz * up / down`` equal to ``to_hz`` within 0.1 %.
 
-    Rates that differ by less than that give (1, 1). The simplest such ratio is taken, exact where one exists with terms up to 5000.
+    Rates that differ by less than that give (1, 1). The simplest such ratio is taken, exact where one exists with
+    terms up to 5000.
 
     Raises:
         InputError: a rate that is not positive, or a ratio beyond 1:1000 either way.
