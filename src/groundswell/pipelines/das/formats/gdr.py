@@ -1,0 +1,45 @@
+"""das: HDF5 of the Geothermal Data Repository: PRODML-like samples with DAS-RCN metadata."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from groundswell.pipelines.das.formats import hdf5
+from groundswell.pipelines.das.formats.clock import Clock, from_stamps, from_text, steady
+from groundswell.pipelines.das.formats.hdf5 import Facts
+from groundswell.pipelines.das.record import Record
+
+_SAMPLES = "DasRawData/RawData"
+_ACQUISITION = "DasMetadata/Interrogator/Acquisition"
+
+
+def recognises(file: h5py.File) -> bool:
+    """Whether the file has the repository's groups."""
+    return isinstance(file.get(_SAMPLES), h5py.Dataset) and isinstance(file.get(_ACQUISITION), h5py.Group)
+
+
+def _clock(file: h5py.File, acquisition: h5py.Group, samples: int) -> Clock:
+    rate_hz = hdf5.number(acquisition, "AcquisitionSampleRate")
+    start = from_text(hdf5.text(acquisition, "AcquisitionStartTime"))
+    stamps = file.get("DasRawData/DasTimeArray")
+    if not isinstance(stamps, h5py.Dataset) or stamps.size != samples:
+        return steady(samples, rate_hz, start)
+    clock = from_stamps(np.ravel(stamps[()]))
+    return Clock(clock.samples, clock.rate_hz or rate_hz, clock.start_time if clock.start_time is not None else start,
+                 clock.pieces, clock.measured_hz, clock.problem)
+
+
+def describe(file: h5py.File, path: Path) -> list[Record]:
+    """The one record of a file of the repository."""
+    dataset, acquisition = file[_SAMPLES], file[_ACQUISITION]
+    names = [name for name in hdf5.words(dataset, "DasDimensions") if name.lower() != "step"]
+    swapped = names[-1:] != [] and names[-1].lower().startswith("time")
+    samples, channels = dataset.shape[::-1] if swapped else dataset.shape
+    facts = Facts("gdr", "channel,time" if swapped else "time,channel", "metadata" if names else "guess",
+                  _clock(file, acquisition, int(samples)), int(channels),
+                  spacing_m=hdf5.number(acquisition, "SpatialSamplingInterval"),
+                  gauge_m=hdf5.number(acquisition, "GaugeLength"), units=hdf5.text(acquisition, "UnitOfMeasure"))
+    return [hdf5.record_of(dataset, path, facts)]

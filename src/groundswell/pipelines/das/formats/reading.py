@@ -1,0 +1,144 @@
+"""das: what all readers share: the file is still the one that was scanned, and stored pieces lie on one timeline."""
+
+from __future__ import annotations
+
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from groundswell.core.errors import InputError
+from groundswell.pipelines.das.record import Record
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Size in bytes and modification time in nanoseconds.
+
+    Raises:
+        InputError: the file is missing, is a folder, cannot be read, or is empty.
+    """
+    try:
+        status = os.stat(path)
+        if path.is_dir():
+            raise InputError("The folder cannot be listed", where=path, fix="Check its permissions")
+        if not os.access(path, os.R_OK):
+            raise InputError("The file cannot be read: permission denied", where=path, fix="Check its permissions")
+    except OSError as error:
+        raise InputError(f"The file cannot be read: {error.strerror}", where=path, fix="Check the path") from error
+    if status.st_size == 0:
+        raise InputError("The file is empty", where=path, fix="Copy it again from its source")
+    return status.st_size, status.st_mtime_ns
+
+
+def check_unchanged(path: Path, size_bytes: int, modified_ns: int) -> None:
+    """Compare a file with what it was when it was scanned.
+
+    Raises:
+        InputError: it is gone, or its size or modification time differ.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise InputError(f"The file can no longer be read: {error.strerror}", where=path,
+                         fix="Bring it back, or scan the folder again") from error
+    if (status.st_size, status.st_mtime_ns) != (size_bytes, modified_ns):
+        shrunk = f"it had {size_bytes} bytes and now has {status.st_size}" if status.st_size != size_bytes else \
+            "it was written to"
+        raise InputError(f"The file has changed since it was scanned: {shrunk}", where=path,
+                         fix="Scan the folder again, so that the index fits the files")
+
+
+class Reader(ABC):
+    """Reads one record through one handle, opened at the first read, shared by threads under a lock.
+
+    A process that was forked, or that unpickled the reader, opens its own handle. Between stored pieces zeros are
+    given; the record's ``gaps`` say where.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self._reset()
+        pieces = record.detail.get("pieces") or [[0, 0, record.samples]]
+        self._pieces: list[tuple[int, int, int]] = [(int(t), int(s), int(n)) for t, s, n in pieces]
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._handle: Any = None
+        self._process = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"record": self.record}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["record"])  # type: ignore[misc]
+
+    @abstractmethod
+    def _open(self) -> Any:
+        """Open the file and return whatever :meth:`_read_stored` needs."""
+
+    @abstractmethod
+    def _close(self, handle: Any) -> None:
+        """Let go of what :meth:`_open` returned."""
+
+    @abstractmethod
+    def _read_stored(self, handle: Any, start: int, stop: int, channels: slice, out: NDArray[Any]) -> None:
+        """Copy stored samples ``[start, stop)`` into ``out`` of shape (stop - start, channels), as (time, channel)."""
+
+    def files(self) -> Iterable[tuple[Path, int, int]]:
+        """Every file the record's samples lie in, with its size and modification time when it was scanned."""
+        yield self.record.path, self.record.size_bytes, self.record.modified_ns
+
+    def read(self, start: int, stop: int, channel_start: int, channel_stop: int, out: NDArray[Any]) -> None:
+        """Copy time samples ``[start, stop)`` of channels ``[channel_start, channel_stop)``; see ``RecordReader``."""
+        record = self.record
+        if not (0 <= start < stop <= record.samples and 0 <= channel_start < channel_stop <= record.channels):
+            raise InputError(f"Samples {start} to {stop} of channels {channel_start} to {channel_stop} are not in the "
+                             f"record, which has {record.samples} samples of {record.channels} channels",
+                             where=self._where())
+        if out.shape != (stop - start, channel_stop - channel_start):
+            raise ValueError(f"out has shape {out.shape}, not {(stop - start, channel_stop - channel_start)}")
+        with self._lock:
+            for path, size_bytes, modified_ns in self.files():
+                check_unchanged(path, size_bytes, modified_ns)
+            handle = self._opened()
+            filled = start
+            for first, stored, length in self._pieces:
+                low, high = max(start, first), min(stop, first + length)
+                if low >= high:
+                    continue
+                out[filled - start:low - start] = 0
+                self._read_guarded(handle, (stored + low - first, stored + high - first),
+                                   slice(channel_start, channel_stop), out[low - start:high - start])
+                filled = high
+            out[filled - start:] = 0
+
+    def _opened(self) -> Any:
+        if self._handle is not None and self._process != os.getpid():
+            self._handle = None  # a parent's handle: its file position is not ours to move
+        if self._handle is None:
+            self._handle, self._process = self._open(), os.getpid()
+        return self._handle
+
+    def _read_guarded(self, handle: Any, stored: tuple[int, int], channels: slice, out: NDArray[Any]) -> None:
+        try:
+            self._read_stored(handle, *stored, channels, out)
+        except InputError:
+            raise
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise InputError(f"The file is damaged: samples {stored[0]} to {stored[1]} cannot be read "
+                             f"({error or type(error).__name__})", where=self._where(),
+                             fix="Copy it again from its source, or leave it out") from error
+
+    def _where(self) -> str:
+        return f"{self.record.path}, {self.record.dataset}" if self.record.dataset else str(self.record.path)
+
+    def close(self) -> None:
+        """Let go of the file; a later read opens it again."""
+        with self._lock:
+            handle, self._handle = self._handle, None
+            if handle is not None and self._process == os.getpid():
+                self._close(handle)
