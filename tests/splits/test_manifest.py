@@ -8,8 +8,9 @@ import pytest
 from split_tables import make_table
 
 from groundswell.core.errors import InputError, RefusedError
+from groundswell.splits.audit import require_clean
 from groundswell.splits.make import make_split
-from groundswell.splits.manifest import TEST, TRAIN, SplitManifest, require_clean
+from groundswell.splits.manifest import TEST, TRAIN, SplitManifest
 from groundswell.splits.recipe import SplitRecipe
 
 TABLE = make_table([0] * 6 + [1] * 6)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from groundswell.core.errors import RefusedError
 from groundswell.data.table import SampleTable
 from groundswell.splits.parts import PARTS
 
+if TYPE_CHECKING:
+    from groundswell.splits.manifest import SplitManifest
+
 _EXAMPLES = 5
-_SHARED = {"group": ("group is", "groups are"), "event": ("event is", "events are"), "record": ("record is", "records are"),
-           "content": ("piece of content is", "pieces of content are")}
+_SHARED = {"group": ("group is", "groups are"), "event": ("event is", "events are"),
+           "record": ("record is", "records are"), "content": ("piece of content is", "pieces of content are")}
 _NEEDS = {"group": ("group",), "event": ("event",), "record": ("record",), "content": ("content",),
           "overlap": ("record", "start", "stop")}
 
@@ -130,6 +134,30 @@ def audit_split(table: SampleTable, assignment: NDArray[np.int8]) -> Audit:
     return Audit(len(table), assignment.shape[1], tuple(checked), unchecked, tuple(f for f in findings if f))
 
 
+def require_clean(manifest: SplitManifest, allow_leakage: str) -> dict[str, str]:
+    """Let a split through to training, or refuse it.
+
+    Args:
+        manifest: the split.
+        allow_leakage: the recipe's reason for training on a leaking split all the same; empty for none.
+
+    Returns:
+        A note for every number that comes of it: ``{"allow_leakage": reason}`` if the audit failed, else empty.
+
+    Raises:
+        RefusedError: the audit failed and there is no reason.
+    """
+    if manifest.audit.passed:
+        return {}
+    if not allow_leakage.strip():
+        found = " ".join(finding.sentence(manifest.folds) for finding in manifest.audit.findings)
+        raise RefusedError(f"The split leaks, so a score on it would mean little. {found}",
+                           where=f"split.regime={manifest.regime}",
+                           fix="Use split.regime=grouped, kfold or leave_one_out with groups that hold together what "
+                               "belongs together, or give the reason to go on in split.allow_leakage")
+    return {"allow_leakage": allow_leakage.strip()}
+
+
 class _Values:
     """Looks for one value of a column in several parts."""
 
@@ -146,12 +174,12 @@ class _Values:
 
     def shared(self, part: NDArray[np.int8]) -> NDArray[np.bool_]:
         """For each value, whether it is in two parts."""
-        return self._seen(part).sum(axis=1) > 1
+        return np.asarray(self._seen(part).sum(axis=1) > 1, bool)
 
     def _seen(self, part: NDArray[np.int8]) -> NDArray[np.bool_]:
         seen = np.zeros((len(self._names), len(PARTS) + 1), bool)
         seen[self._codes, part[self._rows]] = True
-        return np.asarray(seen[:, 1:], bool)
+        return seen[:, 1:]
 
     def examples(self, part: NDArray[np.int8], found: NDArray[np.int64]) -> Iterator[str]:
         """``found``, positions of shared values, in words."""

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from groundswell.core.errors import InputError, RefusedError
+from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_path, read_json, write_json
 from groundswell.data.table import SampleTable
 from groundswell.splits.audit import Audit, audit_split
 from groundswell.splits.parts import EXCLUDED, PARTS, TEST, TRAIN, VALIDATION
 
-__all__ = ["EXCLUDED", "PARTS", "TEST", "TRAIN", "VALIDATION", "SplitManifest", "require_clean"]
+__all__ = ["EXCLUDED", "PARTS", "TEST", "TRAIN", "VALIDATION", "SplitManifest"]
 
 _FORMAT = 1
 
@@ -103,30 +103,6 @@ class SplitManifest:
             raise InputError("split.parquet does not belong to split.json, or one of them is damaged", where=folder,
                              fix="Split again")
         return manifest
-
-
-def require_clean(manifest: SplitManifest, allow_leakage: str) -> dict[str, str]:
-    """Let a split through to training, or refuse it.
-
-    Args:
-        manifest: the split.
-        allow_leakage: the recipe's reason for training on a leaking split all the same; empty for none.
-
-    Returns:
-        A note for every number that comes of it: ``{"allow_leakage": reason}`` if the audit failed, else empty.
-
-    Raises:
-        RefusedError: the audit failed and there is no reason.
-    """
-    if manifest.audit.passed:
-        return {}
-    if not allow_leakage.strip():
-        found = " ".join(finding.sentence(manifest.folds) for finding in manifest.audit.findings)
-        raise RefusedError(f"The split leaks, so a score on it would mean little. {found}",
-                           where=f"split.regime={manifest.regime}",
-                           fix="Use split.regime=grouped, kfold or leave_one_out with groups that hold together what "
-                               "belongs together, or give the reason to go on in split.allow_leakage")
-    return {"allow_leakage": allow_leakage.strip()}
 
 
 def _digest(assignment: NDArray[np.int8]) -> str:
