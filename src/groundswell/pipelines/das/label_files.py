@@ -90,8 +90,8 @@ def _times(column: pd.Series[Any], path: Path) -> list[float | np.datetime64 | N
         values = [float(v) for v in numbers]
     else:
         times = pd.to_datetime(filled, utc=True, format="ISO8601", errors="coerce")
-        if times.isna().any() or (numbers is not None and numbers.notna().any()):
-            odd = times.isna() if times.isna().any() else numbers.notna() if numbers is not None else times.isna()
+        odd = times.isna() if numbers is None or numbers.isna().all() else numbers.isna()
+        if odd.any():
             row = int(np.flatnonzero(odd.to_numpy())[0])
             raise InputError(f"'{filled.iloc[row]}' in the column '{column.name}' does not fit: a column holds either "
                              "seconds or UTC times", where=f"{path}, row {int(filled.index[row]) + 1}",

@@ -84,16 +84,19 @@ class LabelJournal:
             FailureError: it cannot be written; what was there before is whole.
         """
         event = LabelEvent(**{**asdict(event), "annotator": self.annotator})
-        line = json.dumps(asdict(event), ensure_ascii=False) + "\n"
+        line = (json.dumps(asdict(event), ensure_ascii=False) + "\n").encode()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "a+b", buffering=0) as handle:
                 _cut_torn_line(handle.fileno())
                 whole = os.fstat(handle.fileno()).st_size
-                if handle.write(line.encode()) != len(line.encode()):
+                try:
+                    if handle.write(line) != len(line):
+                        raise OSError("only a part of it was written")
+                    os.fsync(handle.fileno())
+                except OSError:
                     os.ftruncate(handle.fileno(), whole)
-                    raise OSError("the line was cut off")
-                os.fsync(handle.fileno())
+                    raise
         except OSError as error:
             raise FailureError(f"The label could not be saved: {error}", where=self.path,
                                fix="Free some space or choose a folder that can be written to") from error

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from groundswell.core.errors import GroundswellError
-from groundswell.core.files import atomic_path
+from groundswell.core.files import atomic_path, inside
 from groundswell.pipelines.das import formats
 from groundswell.pipelines.das.record import Record, RecordReader
 
@@ -119,7 +119,22 @@ def _unchanged(file: Path, entry: _Entry | None) -> _Entry | None:
         return None
     if now.st_ctime_ns != entry.changed_ns and hash_of_bytes(file) != entry.file_hash:
         return None
-    return dataclasses.replace(entry, changed_ns=now.st_ctime_ns)
+    return dataclasses.replace(entry, changed_ns=now.st_ctime_ns) if _sources_hold(entry) else None
+
+
+def _sources_hold(entry: _Entry) -> bool:
+    """Whether other files that the records' values lie in are unchanged too; one that was missing may be back."""
+    for item in entry.found:
+        if item.record.kind == "unreadable":
+            return False
+        for name, size_bytes, modified_ns in item.record.detail.get("sources", ()):
+            try:
+                now = inside(item.record.path.parent, name).stat()
+            except (OSError, GroundswellError):
+                return False
+            if (now.st_size, now.st_mtime_ns) != (size_bytes, modified_ns):
+                return False
+    return True
 
 
 def _look_at(file: Path) -> _Entry:

@@ -107,8 +107,8 @@ def _pixels_in_use(record: Record, file: h5py.File, distance_m: NDArray[np.float
     origin = float(own[0] if own is not None else distance_m[0])
     low, high = (origin + c * record.spacing_m for c in (channels[0], channels[1] - 1))
     # A pixel reaches half way to its neighbours.
-    nearest = np.searchsorted((distance_m[1:] + distance_m[:-1]) / 2, [low, high])
-    return slice(int(nearest[0]), int(nearest[1]) + 1)
+    edges = (distance_m[1:] + distance_m[:-1]) / 2
+    return slice(int(np.searchsorted(edges, low, side="left")), int(np.searchsorted(edges, high, side="right")) + 1)
 
 
 def _sibling(record: Record, file: h5py.File, name: str) -> Any:

@@ -11,6 +11,9 @@ from groundswell.pipelines.das.recipe import DasDataRecipe
 from groundswell.pipelines.das.record import Record
 from groundswell.pipelines.das.record_index import Found, Holdings
 
+RATE_UNKNOWN = "sampling rate unknown"
+"""The verdict on a record that lacks nothing but its rate, which data.allow_guessed_axes lets the recipe supply."""
+
 _RATE_TOLERANCE = 1e-4  # rates computed from time stamps differ by some parts in a million
 
 
@@ -54,7 +57,7 @@ def _reason_against(record: Record, data: DasDataRecipe) -> str:
         return record.verdict
     if record.kind != "waveform":
         return record.verdict if record.verdict != "ok" else f"this is a {record.kind}, not a waveform"
-    if record.verdict != "ok" and not data.allow_unfit:
+    if record.verdict not in ("ok", RATE_UNKNOWN) and not data.allow_unfit:
         return record.verdict
     if record.axis_order_known == "guess" and not data.allow_guessed_axes:
         return f"the axis order {record.axis_order} is a guess (data.allow_guessed_axes admits it)"
