@@ -16,9 +16,8 @@ _NEUBREX = ("NEUBRESCOPE.DAS.Model", "TimeSamplingInterval(seconds)", "SpatialSa
 
 
 def _has(file: h5py.File, marks: tuple[str, ...]) -> bool:
-    dataset = file.get("Acoustic") if "Acoustic" in file else None
-    return (isinstance(dataset, h5py.Dataset) and len(dataset.shape or ()) == 2
-            and all(mark in dataset.attrs for mark in marks))
+    dataset = hdf5.array(file, "Acoustic")
+    return dataset is not None and hdf5.two_dimensional(dataset) and all(mark in dataset.attrs for mark in marks)
 
 
 def recognises(file: h5py.File) -> bool:

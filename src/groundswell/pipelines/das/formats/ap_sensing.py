@@ -17,9 +17,8 @@ _GROUPS = ("DAQ", "Metadata", "ProcessingServer")
 
 def recognises(file: h5py.File) -> bool:
     """Whether the file has AP Sensing's groups and array."""
-    dataset = file.get("DAS") if "DAS" in file else None
-    return isinstance(dataset, h5py.Dataset) and len(dataset.shape or ()) == 2 and all(
-        isinstance(file.get(name), h5py.Group) for name in _GROUPS)
+    return hdf5.two_dimensional(hdf5.array(file, "DAS")) and all(
+        hdf5.subgroup(file, name) is not None for name in _GROUPS)
 
 
 def describe(file: h5py.File, path: Path) -> list[Record]:

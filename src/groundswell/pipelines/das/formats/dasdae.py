@@ -16,12 +16,12 @@ from groundswell.pipelines.das.record import Record
 
 def recognises(file: h5py.File) -> bool:
     """Whether the root says that the file is DASDAE."""
-    return hdf5.text(file, "__format__") == "DASDAE" and isinstance(file.get("waveforms"), h5py.Group)
+    return hdf5.text(file, "__format__") == "DASDAE" and hdf5.subgroup(file, "waveforms") is not None
 
 
 def _clock(group: h5py.Group, samples: int) -> Clock:
-    stamps = group.get("_coord_time")
-    if not isinstance(stamps, h5py.Dataset) or stamps.size != samples:
+    stamps = hdf5.array(group, "_coord_time")
+    if stamps is None or stamps.size != samples:
         return steady(samples, None, None)
     absolute = bool(hdf5.number(stamps, "is_datetime64")) or bool(hdf5.number(stamps, "is_timedelta64"))
     return from_stamps(np.ravel(stamps[()]), "ns" if absolute else "s")
@@ -34,10 +34,10 @@ def describe(file: h5py.File, path: Path) -> list[Record]:
         InputError: no patch has such axes.
     """
     records = []
-    for group in file["waveforms"].values():
-        dataset = group.get("data") if isinstance(group, h5py.Group) else None
+    for _, group in hdf5.members(file["waveforms"]):
+        dataset = hdf5.array(group, "data") if isinstance(group, h5py.Group) else None
         names = hdf5.words(group, "_dims") if dataset is not None else []
-        if isinstance(dataset, h5py.Dataset) and len(dataset.shape or ()) == 2 and "time" in names:
+        if dataset is not None and hdf5.two_dimensional(dataset) and "time" in names:
             records.append(_record(group, dataset, names, path))
     if not records:
         raise InputError("The DASDAE file holds no patch of time and distance", where=path, fix="Leave it out")
@@ -48,9 +48,9 @@ def _record(group: h5py.Group, dataset: h5py.Dataset, names: list[str], path: Pa
     swapped = names[1] == "time"
     samples, channels = dataset.shape[::-1] if swapped else dataset.shape
     other = names[0] if swapped else names[1]
-    distances = group.get(f"_coord_{other}")
+    distances = hdf5.array(group, f"_coord_{other}")
     spacing = None
-    if other == "distance" and isinstance(distances, h5py.Dataset) and distances.size == channels > 1:
+    if other == "distance" and distances is not None and distances.size == channels > 1:
         spacing = float(np.median(np.abs(np.diff(np.ravel(distances[()]).astype(np.float64)))))
     kind = "waveform" if other in ("distance", "channel", "depth") else f"time against {other}"
     facts = Facts("dasdae", "channel,time" if swapped else "time,channel", "metadata", _clock(group, int(samples)),

@@ -30,8 +30,8 @@ _HARDWARE_RATE_HZ = 1e8  # early files give the digitiser's clock as SamplingRat
 
 
 def _sources(file: h5py.File) -> Iterator[h5py.Group]:
-    for group in file.values():
-        for name, source in group.items() if isinstance(group, h5py.Group) else ():
+    for _, group in hdf5.members(file):
+        for name, source in hdf5.members(group) if isinstance(group, h5py.Group) else ():
             if name.startswith("Source") and isinstance(source, h5py.Group) and all(m in source.attrs for m in _MARKS):
                 yield source
 
@@ -127,9 +127,10 @@ def describe(file: h5py.File, path: Path) -> list[Record]:
     """
     records = []
     for source in _sources(file):
-        times = np.ravel(np.asarray(source["time"][()], dtype=np.float64)) if "time" in source else np.empty(0)
-        for zone in source.values():
-            for dataset in zone.values() if isinstance(zone, h5py.Group) else ():
+        stamps = hdf5.array(source, "time")
+        times = np.empty(0) if stamps is None else np.ravel(np.asarray(stamps[()], dtype=np.float64))
+        for _, zone in hdf5.members(source):
+            for _, dataset in hdf5.members(zone) if isinstance(zone, h5py.Group) else ():
                 if isinstance(dataset, h5py.Dataset) and len(dataset.shape or ()) == 3 and dataset.dtype.kind in "fiu":
                     records.append(_record(zone, dataset, times, path))
     if not records:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -18,18 +19,18 @@ _ACQUISITION = "DasMetadata/Interrogator/Acquisition"
 
 def recognises(file: h5py.File) -> bool:
     """Whether the file has the repository's groups."""
-    return isinstance(file.get(_SAMPLES), h5py.Dataset) and isinstance(file.get(_ACQUISITION), h5py.Group)
+    return hdf5.two_dimensional(hdf5.array(file, _SAMPLES)) and hdf5.subgroup(file, _ACQUISITION) is not None
 
 
 def _clock(file: h5py.File, acquisition: h5py.Group, samples: int) -> Clock:
     rate_hz = hdf5.number(acquisition, "AcquisitionSampleRate")
     start = from_text(hdf5.text(acquisition, "AcquisitionStartTime"))
-    stamps = file.get("DasRawData/DasTimeArray")
-    if not isinstance(stamps, h5py.Dataset) or stamps.size != samples:
+    stamps = hdf5.array(file, "DasRawData/DasTimeArray")
+    if stamps is None or stamps.size != samples:
         return steady(samples, rate_hz, start)
     clock = from_stamps(np.ravel(stamps[()]))
-    return Clock(clock.samples, clock.rate_hz or rate_hz, clock.start_time if clock.start_time is not None else start,
-                 clock.pieces, clock.measured_hz, clock.problem)
+    return replace(clock, rate_hz=clock.rate_hz or rate_hz,
+                   start_time=clock.start_time if clock.start_time is not None else start)
 
 
 def describe(file: h5py.File, path: Path) -> list[Record]:

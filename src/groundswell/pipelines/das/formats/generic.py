@@ -7,6 +7,7 @@ Where neither says, the longer axis is taken for time, (channel, time) if they a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ _STARTS = ("start_time", "starttime", "time_start", "t0", "begin_time", "start",
 _UNITS = ("units", "unit", "data_units", "uom")
 _AXES = ("dims", "dimensions", "axes", "_dims", "dasdimensions", "axis_order", "dimension_names", "dimensionnames")
 _MOST_STAMPS = 2**25
+_RATES_AGREE = 1e-3
 
 
 def kind_of(name: str) -> str:
@@ -112,11 +114,8 @@ def _coordinate(dataset: h5py.Dataset, names: Sequence[str]) -> h5py.Dataset | N
     """A real array of one dimension (or one that counts) beside ``dataset`` under one of ``names``."""
     beside = {str(key).lower(): str(key) for key in dataset.parent}
     for name in names:
-        link = dataset.parent.get(beside[name], getlink=True) if name in beside else None
-        if not isinstance(link, h5py.HardLink):
-            continue
-        found = dataset.parent.get(beside[name])
-        if isinstance(found, h5py.Dataset) and found.dtype.kind in "fiu" and found.size and \
+        found = hdf5.array(dataset.parent, beside[name]) if name in beside else None
+        if found is not None and found.dtype.kind in "fiu" and found.size and \
                 max(found.shape, default=0) == found.size:
             return found
     return None
@@ -159,6 +158,8 @@ def _clock(places: Sequence[h5py.HLObject], stamps: h5py.Dataset | None, samples
         clock = from_stamps(_values(stamps), unit_of(hdf5.text(stamps, *_spelled(stamps, _UNITS))))
         if clock.rate_hz is None and not clock.problem:
             clock = steady(samples, rate_hz, clock.start_time)
+        elif clock.rate_hz and rate_hz and abs(clock.rate_hz - rate_hz) <= _RATES_AGREE * rate_hz:
+            clock = replace(clock, rate_hz=rate_hz)
     return clock
 
 
@@ -171,7 +172,7 @@ def _with_start(clock: Clock, places: Sequence[h5py.HLObject], path: Path) -> tu
         stated = from_stamps(np.array([seconds, seconds + 1])).start_time if seconds else None
     known = "metadata" if stated is not None else "file name"
     start = stated if stated is not None else from_file_name(path.name)
-    return Clock(clock.samples, clock.rate_hz, start, clock.pieces, clock.measured_hz, clock.problem), known
+    return replace(clock, start_time=start), known
 
 
 def _spacing(places: Sequence[h5py.HLObject], distances: h5py.Dataset | None, channels: int) -> float | None:

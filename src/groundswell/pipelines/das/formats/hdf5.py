@@ -53,13 +53,46 @@ def _reason(error: Exception) -> str:
     return inner or type(error).__name__
 
 
+def members(group: h5py.Group) -> Iterator[tuple[str, h5py.HLObject]]:
+    """Names and objects of a group that are in this file; links to other places are not followed."""
+    for name in group:
+        if isinstance(group.get(name, getlink=True), h5py.HardLink):
+            yield name, group[name]
+
+
+def _child(group: h5py.Group, path: str) -> h5py.HLObject | None:
+    node: h5py.HLObject = group
+    for name in path.split("/"):
+        if not isinstance(node, h5py.Group) or not isinstance(node.get(name, getlink=True), h5py.HardLink):
+            return None
+        node = node[name]
+    return node
+
+
+def array(group: h5py.Group, path: str) -> h5py.Dataset | None:
+    """The data set at ``path`` below ``group``, if it is one and in this file."""
+    found = _child(group, path)
+    return found if isinstance(found, h5py.Dataset) else None
+
+
+def subgroup(group: h5py.Group, path: str) -> h5py.Group | None:
+    """The group at ``path`` below ``group``, if it is one and in this file."""
+    found = _child(group, path)
+    return found if isinstance(found, h5py.Group) else None
+
+
+def two_dimensional(dataset: h5py.Dataset | None) -> bool:
+    """Whether there is a data set, of two axes."""
+    return dataset is not None and len(dataset.shape or ()) == 2
+
+
 def value(node: h5py.HLObject, name: str) -> Any:
     """An attribute, or a scalar data set below a group, as a Python or numpy value; ``None`` if it has none."""
     try:
         found = node.attrs.get(name)
         if found is None and isinstance(node, h5py.Group):
-            inner = node.get(name)
-            if isinstance(inner, h5py.Dataset) and inner.size is not None and inner.size <= 16:
+            inner = array(node, name)
+            if inner is not None and inner.size is not None and inner.size <= 16:
                 found = inner[()]
     except (OSError, KeyError, TypeError, ValueError, RuntimeError):
         return None  # an attribute of a type that nobody can read says nothing
@@ -168,7 +201,9 @@ def _unwritten(dataset: h5py.Dataset) -> str:
 
 def _virtual(dataset: h5py.Dataset, path: Path) -> Storage:
     sources: dict[str, tuple[str, int, int]] = {}
+    mapped = 0
     for source in dataset.virtual_sources():
+        mapped += source.vspace.get_select_npoints()
         if source.file_name == ".":
             continue
         if "%" in source.file_name:
@@ -178,22 +213,26 @@ def _virtual(dataset: h5py.Dataset, path: Path) -> Storage:
         except InputError:
             return Storage("virtual", fault=f"it is a virtual data set with a source outside its folder "
                                             f"('{source.file_name}'), which is not read")
-        fault = _source_fault(target, source.dset_name)
+        fault = _source_fault(target, source.dset_name, source.src_space)
         if fault:
             return Storage("virtual", fault=f"it is a virtual data set whose source '{source.file_name}' {fault}")
         sources[source.file_name] = (source.file_name, *stamp(target))
+    if mapped < dataset.size:
+        share = 1 - mapped / dataset.size
+        return Storage("virtual", fault=f"it is a virtual data set of which {share:.0%} has no source")
     return Storage(f"virtual, {max(1, len(sources))} sources", sources=tuple(sources.values()))
 
 
-def _source_fault(target: Path, dataset: str) -> str:
+def _source_fault(target: Path, dataset: str, wanted: Any) -> str:
     if not target.is_file():
         return "is missing"
     try:
         with h5py.File(target, "r", locking="best-effort") as file:
-            name = dataset if dataset.startswith("/") else f"/{dataset}"
-            if isinstance(file.get(name, getlink=True), h5py.ExternalLink) or not isinstance(
-                    found := file.get(name), h5py.Dataset):
+            found = array(file, dataset.strip("/"))
+            if found is None:
                 return f"has no array '{dataset}'"
+            if any(last >= size for last, size in zip(wanted.get_select_bounds()[1], found.shape, strict=True)):
+                return f"has an array '{dataset}' that is too small"
             if found.is_virtual or found.external:
                 return "refers to yet another file"
     except (OSError, KeyError, RuntimeError) as error:

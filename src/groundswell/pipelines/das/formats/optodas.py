@@ -17,14 +17,15 @@ _MARKS = ("data", "header", "cableSpec", "fileVersion")
 
 def recognises(file: h5py.File) -> bool:
     """Whether the file has OptoDAS's groups."""
-    return all(mark in file for mark in _MARKS) and isinstance(file["data"], h5py.Dataset)
+    return (all(mark in file for mark in _MARKS) and hdf5.two_dimensional(hdf5.array(file, "data"))
+            and hdf5.subgroup(file, "header") is not None)
 
 
 def _spacing(header: h5py.Group) -> float | None:
     # Channels are numbered in units of dx, and only every n-th may have been kept.
     dx_m = hdf5.number(header, "dx")
-    channels = header.get("channels")
-    if dx_m is None or not isinstance(channels, h5py.Dataset) or channels.size < 2:
+    channels = hdf5.array(header, "channels")
+    if dx_m is None or channels is None or channels.size < 2:
         return dx_m
     return dx_m * float(np.median(np.abs(np.diff(np.ravel(channels[()]).astype(np.float64)))))
 

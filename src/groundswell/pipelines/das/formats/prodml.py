@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,21 @@ _MARKS = ("NumberOfLoci", "SpatialSamplingInterval", "schemaVersion")
 
 def recognises(file: h5py.File) -> bool:
     """Whether the file has an Acquisition group with PRODML's attributes."""
-    group = file.get("Acquisition") if "Acquisition" in file else None
-    return isinstance(group, h5py.Group) and all(mark in group.attrs for mark in _MARKS)
+    group = hdf5.subgroup(file, "Acquisition")
+    return group is not None and all(mark in group.attrs for mark in _MARKS)
 
 
 def _parts(acquisition: h5py.Group) -> Iterator[tuple[h5py.Group, h5py.Dataset, str]]:
     """``(group, array, kind)`` of every array of samples."""
-    for name, group in acquisition.items():
+    for name, group in hdf5.members(acquisition):
         if name.lower().startswith("raw") and isinstance(group, h5py.Group):
-            for inner, dataset in group.items():
+            for inner, dataset in hdf5.members(group):
                 if isinstance(dataset, h5py.Dataset) and inner.lower() == "rawdata":
                     yield group, dataset, "waveform"
-    processed = acquisition.get("Processed")
-    for name, group in processed.items() if isinstance(processed, h5py.Group) else ():
+    processed = hdf5.subgroup(acquisition, "Processed")
+    for name, group in hdf5.members(processed) if processed is not None else ():
         kind = "band energy" if name.lower().startswith("fbe") else "spectrum"
-        for inner, dataset in group.items() if isinstance(group, h5py.Group) else ():
+        for inner, dataset in hdf5.members(group) if isinstance(group, h5py.Group) else ():
             if isinstance(dataset, h5py.Dataset) and inner.lower().startswith(("fbedata[", "spectradata")):
                 yield group, dataset, kind
 
@@ -53,7 +54,7 @@ def _axis_order(dataset: h5py.Dataset, group: h5py.Group, stamps: int | None,
 
 
 def _time_stamps(group: h5py.Group) -> h5py.Dataset | None:
-    for name, dataset in group.items():
+    for name, dataset in hdf5.members(group):
         if name.lower().endswith("datatime") and isinstance(dataset, h5py.Dataset) and dataset.size:
             return dataset
     return None
@@ -67,12 +68,10 @@ def _clock(group: h5py.Group, dataset: h5py.Dataset, samples: int) -> Clock:
         # The standard counts microseconds since 1970.
         measured = from_stamps(np.ravel(stamps[()]), unit_of(hdf5.text(stamps, "Uom", "unit")) or "us")
         agrees = rate_hz and measured.rate_hz and abs(measured.rate_hz - rate_hz) <= 1e-3 * rate_hz
-        rate = rate_hz if agrees else measured.rate_hz or rate_hz
-        clock = Clock(measured.samples, rate, measured.start_time, measured.pieces, measured.measured_hz,
-                      measured.problem)
+        clock = replace(measured, rate_hz=rate_hz if agrees else measured.rate_hz or rate_hz)
     said = [hdf5.text(node, "PartStartTime") for node in (dataset, stamps) if node is not None]
     start = next((time for time in map(from_text, said) if time is not None), clock.start_time)
-    return Clock(clock.samples, clock.rate_hz, start, clock.pieces, clock.measured_hz, clock.problem)
+    return replace(clock, start_time=start)
 
 
 def describe(file: h5py.File, path: Path) -> list[Record]:

@@ -24,8 +24,8 @@ def recognises(file: h5py.File) -> bool:
 def _clock(group: h5py.Group, samples: int) -> Clock:
     """By GPS time, else by the computer's clock. A block that was not filled has zeros for times; it is left out."""
     for name in ("gps_time", "posix_time"):
-        stamps = group.get(name)
-        if isinstance(stamps, h5py.Dataset) and stamps.size:
+        stamps = hdf5.array(group, name)
+        if stamps is not None and stamps.size:
             times = np.ravel(stamps[()]).astype(np.float64)
             filled = int(np.flatnonzero(times > 0)[-1]) + 1 if (times > 0).any() else 0
             if filled > 1:
@@ -40,9 +40,9 @@ def describe(file: h5py.File, path: Path) -> list[Record]:
         InputError: the data product that the file names is not in it.
     """
     product = hdf5.text(file, "data_product")
-    group = file.get("data_product") if "data_product" in file else file.get(product) if product else None
-    dataset = group.get("data") if isinstance(group, h5py.Group) else None
-    if not isinstance(dataset, h5py.Dataset) or len(dataset.shape or ()) != 2:
+    group = hdf5.subgroup(file, "data_product") or (hdf5.subgroup(file, product) if product else None)
+    dataset = None if group is None else hdf5.array(group, "data")
+    if group is None or dataset is None or not hdf5.two_dimensional(dataset):
         raise InputError(f"The Terra15 file does not hold the data product it names ('{product}')", where=path,
                          fix="Copy it again from its source")
     samples, channels = map(int, dataset.shape)

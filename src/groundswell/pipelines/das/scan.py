@@ -1,0 +1,188 @@
+"""das: a table of what is in files and folders: every array found, its facts and health, and every file that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+from rich.text import Text
+
+from groundswell.core.errors import GroundswellError, InputError
+from groundswell.core.files import atomic_path
+from groundswell.pipelines.das import formats
+from groundswell.pipelines.das.formats.health import Health, examine, read_cost
+from groundswell.pipelines.das.record import Record
+
+COLUMNS: dict[str, str] = {
+    "path": "str", "dataset": "str", "format": "str", "samples": "Int64", "channels": "Int64", "rate_hz": "float64",
+    "spacing_m": "float64", "gauge_m": "float64", "start_time": "datetime64[ns, UTC]", "start_time_known": "str",
+    "duration_s": "float64", "axis_order": "str", "axis_order_known": "str", "dtype": "str", "units": "str",
+    "kind": "str", "layout": "str", "read_cost": "float64", "gaps": "Int64", "gap_samples": "Int64",
+    "health_share": "float64", "nan_samples": "Int64", "dead_channels": "Int64", "constant_channels": "Int64",
+    "saturated_channels": "Int64", "size_bytes": "Int64", "also_holds": "str", "verdict": "str"}
+"""Columns of the table and their pandas types; what is not known is missing (or empty text)."""
+
+_NUMBERS = ("samples", "channels", "rate_hz", "spacing_m", "read_cost")
+_AILMENTS = {"nan_samples": "not finite", "dead_channels": "dead", "constant_channels": "constant",
+             "saturated_channels": "saturated", "gaps": "gaps"}
+Watcher = Callable[[int, int, Path], None]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """One file: its records, each with its health where it was looked at, or why there are none."""
+
+    path: Path
+    records: tuple[tuple[Record, Health | None], ...] = ()
+    reason: str = ""
+
+
+def look(paths: Sequence[Path], *, health: bool = True, progress: Watcher | None = None) -> Iterator[Looked]:
+    """Look into each file in turn. Whatever is wrong with one becomes its reason; the next one follows.
+
+    Args:
+        paths: files, as :func:`formats.walk` lists them.
+        health: read values too, as :func:`~groundswell.pipelines.das.formats.health.examine` does.
+        progress: called after each file with files done, files in all, and the file.
+    """
+    for done, path in enumerate(paths, start=1):
+        try:
+            records = formats.find_records(path)
+            yield Looked(path, tuple(_with_health(record) if health else (record, None) for record in records))
+        except GroundswellError as error:
+            yield Looked(path, reason=error.what)
+        except OSError as error:
+            yield Looked(path, reason=f"The file cannot be read: {error.strerror or error}")
+        except Exception as error:  # a file that no reader foresaw must not end the scan of an archive
+            yield Looked(path, reason=f"The file cannot be read ({type(error).__name__}: {error})")
+        if progress is not None:
+            progress(done, len(paths), path)
+
+
+def _with_health(record: Record) -> tuple[Record, Health | None]:
+    if record.kind == "unreadable" or not record.samples or not record.channels or not record.dtype:
+        return record, None
+    try:
+        reader = formats.open_reader(record)
+        try:
+            found = examine(reader)
+        finally:
+            reader.close()
+    except GroundswellError as error:
+        return replace(record, verdict=error.what, format="", kind="unreadable"), None
+    return (replace(record, verdict=found.verdict(record.channels)) if record.verdict == "ok" else record), found
+
+
+def scan(inputs: Sequence[Path], *, health: bool = True, progress: Watcher | None = None) -> pd.DataFrame:
+    """A table with one row for each array found and one for each file without any.
+
+    A row whose ``format`` is empty could not be read; its ``verdict`` says why. ``verdict`` is ``ok`` for a record that
+    can be trained on: a waveform of known rate with finite values, of whose channels at most half are dead, constant or
+    saturated. A guessed axis order leaves it ``ok``, marked ``guess`` in ``axis_order_known``.
+
+    Args:
+        inputs: files and folders.
+        health: read values too; without it their columns are missing, and only records of nothing but zeros are told.
+        progress: called after each file with files done, files in all, and the file.
+
+    Returns:
+        columns and types of ``COLUMNS``; rows in order of path. ``read_cost`` is bytes touched per byte used for a
+        window of 1024 samples; ``health_share`` the part of the record that was looked at.
+
+    Raises:
+        InputError: an input does not exist.
+    """
+    rows: list[dict[str, Any]] = []
+    for looked in look(formats.walk(inputs), health=health, progress=progress):
+        if looked.reason:
+            rows.append({"path": str(looked.path), "verdict": looked.reason})
+        rows += [_row(record, found) for record, found in looked.records]
+    return _typed(pd.DataFrame(rows, columns=list(COLUMNS)))
+
+
+def _row(record: Record, health: Health | None) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(record, name) for name in COLUMNS if name in Record.__dataclass_fields__}
+    row |= {"path": str(record.path), "duration_s": record.duration_s, "read_cost": read_cost(record),
+            "start_time_known": record.detail.get("start_known", ""), "gaps": len(record.gaps),
+            "gap_samples": sum(last - first for first, last in record.gaps),
+            "also_holds": ", ".join(record.detail.get("also", ()))}
+    if health is not None:
+        row |= {"health_share": health.share, "nan_samples": health.nan_samples,
+                "dead_channels": health.dead_channels, "constant_channels": health.constant_channels,
+                "saturated_channels": health.saturated_channels}
+    return row
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    kind: Any  # the stubs know types by literal name only
+    for name, kind in COLUMNS.items():
+        if kind == "str":
+            frame[name] = frame[name].astype(object).where(frame[name].notna(), "").astype(str)
+        elif kind.startswith("datetime"):
+            frame[name] = pd.to_datetime(frame[name], utc=True).astype(kind)
+        else:
+            frame[name] = pd.to_numeric(frame[name]).astype(kind)
+    return frame
+
+
+def bad_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows that are not ok: arrays not to be trained on, and files that could not be read (those have no format)."""
+    return frame[frame["verdict"] != "ok"]
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write the table as its suffix says: .parquet or .csv.
+
+    Raises:
+        InputError: another suffix, or a folder that cannot be written to.
+    """
+    path = Path(path)
+    if path.suffix not in (".parquet", ".csv"):
+        raise InputError(f"A table is written as .parquet or .csv, not '{path.suffix}'", where=path,
+                         fix="Give the file one of these suffixes")
+    with atomic_path(path) as temporary:
+        if path.suffix == ".parquet":
+            frame.to_parquet(temporary, index=False)
+        else:
+            frame.to_csv(temporary, index=False)
+
+
+def render(frame: pd.DataFrame) -> Table:
+    """The table for a terminal, the facts people ask for first. Guesses carry a question mark."""
+    table = Table(title=f"{len(frame)} arrays, {len(bad_rows(frame))} not ok", title_justify="left")
+    table.add_column("file", overflow="fold")
+    table.add_column("format")
+    for name in _NUMBERS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("start_time", "axis_order", "stored as", "health", "verdict"):
+        table.add_column(name, overflow="fold")
+    several = frame["path"].duplicated(keep=False)
+    for number, (_, row) in enumerate(frame.iterrows()):
+        file = Path(row["path"]).name + (f"\n{row['dataset']}" if several.iloc[number] and row["dataset"] else "")
+        style = "" if row["verdict"] == "ok" else "yellow" if row["format"] else "red"
+        cells = [file, row["format"], *(_number(row[name]) for name in _NUMBERS), _start(row),
+                 row["axis_order"] + (" ?" if row["axis_order_known"] == "guess" else ""),
+                 f"{row['dtype']}, {row['layout']}".strip(", "), _health(row), row["verdict"]]
+        table.add_row(*(Text(cell) for cell in cells), style=style)  # Text: brackets in names are no markup
+    return table
+
+
+def _number(value: Any) -> str:
+    return "" if pd.isna(value) else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _start(row: pd.Series[Any]) -> str:
+    if pd.isna(row["start_time"]):
+        return ""
+    return f"{row['start_time']:%Y-%m-%d %H:%M:%S}" + (" ?" if row["start_time_known"] == "file name" else "")
+
+
+def _health(row: pd.Series[Any]) -> str:
+    found = [f"{row[name]} {word}" for name, word in _AILMENTS.items() if not pd.isna(row[name]) and row[name]]
+    if not pd.isna(row["health_share"]) and row["health_share"] < 1:
+        found.append(f"in {row['health_share']:.1%}")
+    return ", ".join(found)
