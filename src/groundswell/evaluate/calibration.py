@@ -136,7 +136,7 @@ def fit_temperature(predictions: Predictions) -> Temperature | None:
 
     low, high = np.log(TEMPERATURES)
     best = float(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x)
-    return Temperature(float(np.exp(best)), len(predictions), min(best - low, high - best) < 1e-3)
+    return Temperature(float(np.exp(best)), len(predictions), bool(min(best - low, high - best) < 1e-3))
 
 
 def fit_temperatures(validation: Predictions) -> dict[tuple[str, int], Temperature]:

@@ -35,13 +35,17 @@ class Control:
         title: a few words.
         kind: "null" (must not be able to do the job) or "rival" (a simple way to do it).
         says: what it knows or does, one sentence.
-        means: what it means when a null control scores above the majority rate, one sentence.
+        who: subject of a sentence about its score, such as "A clock alone".
+        knows: what a null control has to go by, to end a sentence with.
+        means: what follows when a null control scores above the majority rate, to follow a colon.
     """
 
     name: str
     title: str
     kind: Literal["null", "rival"]
     says: str
+    who: str
+    knows: str = ""
     means: str = ""
 
 
@@ -133,7 +137,8 @@ def broadcast(table: SampleTable, manifest: SplitManifest, answer: Callable[[int
     return Predictions.concatenate(parts)
 
 
-MAJORITY = Control("majority", "majority", "null", "Gives the same answer for everything: the most frequent class.")
+MAJORITY = Control("majority", "majority", "null", "Gives the same answer for everything: the most frequent class.",
+                   "A constant answer", "which class is the most frequent")
 
 
 def majority(table: SampleTable, manifest: SplitManifest) -> Outcome:
@@ -159,7 +164,8 @@ PERMUTED = Control(
     "permuted_labels", "labels permuted", "null",
     "The same network, trained and tested the same way after the classes of the events were dealt out anew by chance; "
     "it is scored against the dealt classes.",
-    "Classes dealt by chance can only be found again in events that were seen in training: the split leaks.")
+    "The network taught with dealt classes", "classes dealt by chance",
+    "classes dealt by chance can only be found again in events that were seen in training: the split leaks.")
 
 
 def permuted_labels(fit: Fit, seed: int = 0) -> Runner:

@@ -125,8 +125,8 @@ class Evaluation:
         return {name: self.windows.metrics[ours].value for name, ours in names.items()}
 
     def write(self, folder: Path) -> list[Path]:
-        """Write ``metrics.json``, ``test_results.json``, ``classification_report.txt``, ``confusion_matrix.png`` and all
-        pictures in ``figures/``. Returns the paths.
+        """Write ``metrics.json``, ``test_results.json``, ``classification_report.txt``, ``confusion_matrix.png`` and
+        all pictures in ``figures/``. Returns the paths.
 
         Raises:
             FailureError: the disk is full.

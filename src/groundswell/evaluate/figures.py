@@ -42,17 +42,20 @@ STYLE: Any = {  # matplotlib types its keys as literals
 Draw = Callable[[Axes], None]
 
 
-def panels(draws: Sequence[Draw], width: float = 5.6, height: float = 4.2) -> Figure:
-    """A figure of panels beside one another, each drawn by a function.
+def panels(draws: Sequence[Draw], width: float = 5.6, height: float = 4.2, columns: int = 2) -> Figure:
+    """A figure of panels, each drawn by a function, row by row.
 
     Args:
         draws: one function a panel.
         width, height: of one panel, inches.
+        columns: at most so many panels beside one another.
     """
+    columns = min(columns, len(draws))
+    rows = -(-len(draws) // columns)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width * len(draws), height), layout="constrained")
-        for axes, draw in zip(np.atleast_1d(np.asarray(figure.subplots(1, len(draws)))), draws, strict=True):
-            draw(axes)
+        figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+        for i, draw in enumerate(draws):
+            draw(figure.add_subplot(rows, columns, i + 1))
     return figure
 
 
@@ -73,7 +76,7 @@ def png_of(figure: Figure, dpi: int = 150) -> bytes:
 
 
 def write_figures(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Write every picture to ``folder/figures`` as PNG, and the confusion matrix to ``folder`` too. Returns the paths."""
+    """Write each picture to ``folder/figures`` as PNG, the confusion matrix to ``folder`` too. Returns the paths."""
     figures = {
         "confusion_matrix": panels([confusion(evaluation.units), confusion(evaluation.windows)]),
         "roc": panels([roc(evaluation.units), roc(evaluation.windows)]),
@@ -107,7 +110,7 @@ def confusion(scores: Scores) -> Draw:
         axes.grid(False)
         axes.imshow(share, cmap="cividis", vmin=0, vmax=1)
         for i, j in np.ndindex(count.shape):
-            axes.text(j, i, f"{count[i, j]}\n{share[i, j]:.0%}", ha="center", va="center",
+            axes.text(j, i, f"{count[i, j]:,}\n{_percent(share[i, j])}", ha="center", va="center",
                       color="white" if share[i, j] < 0.55 else BLACK, fontsize=11)
         names = [name.replace("_", "\n") for name in scores.classes]
         axes.set_xticks(range(len(names)), names)
@@ -118,6 +121,13 @@ def confusion(scores: Scores) -> Draw:
         return None
 
     return draw
+
+
+def _percent(share: float) -> str:
+    """A whole percentage that is 0 or 100 only where the share is."""
+    if 0 < share < 0.01 or 0.99 < share < 1:
+        return "<1%" if share < 0.5 else ">99%"
+    return f"{share:.0%}"
 
 
 def _interval(estimate: Estimate) -> str:
@@ -183,7 +193,8 @@ def reliability(pair: CalibrationPair, level: str) -> Draw:
             if calibration is not None:
                 _reliability_line(axes, calibration, name, colour, marker)
         axes.set(xlabel="stated probability", ylabel="share that is right", xlim=(-0.02, 1.02), ylim=(-0.04, 1.04))
-        axes.legend(loc="upper left", title="expected calibration error", title_fontsize=9)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), title="expected calibration error",
+                    title_fontsize=9)
         return None
 
     return draw
@@ -271,7 +282,7 @@ def training_history(logs: Mapping[str, Mapping[str, Sequence[float]]]) -> Figur
               if {name, f"train_{name}", f"val_{name}"} & known]
     if not logs or not wanted:
         return None
-    return panels([_history(logs, title, name) for title, name in wanted], width=3.6, height=3.3)
+    return panels([_history(logs, title, name) for title, name in wanted], width=4.2, height=3.1)
 
 
 def _history(logs: Mapping[str, Mapping[str, Sequence[float]]], title: str, name: str) -> Draw:

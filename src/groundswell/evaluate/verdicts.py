@@ -46,10 +46,8 @@ def judge(control: Control, scores: Scores, model: Scores, difference: Estimate,
         return Verdict("rival", _against_rival(control, theirs, ours, difference, beaten), beaten)
     percent, rate, unit = f"{confidence * 100:g} %", scores.majority_rate, model.level
     if theirs.low > rate:
-        lead = (f"A clock alone reaches {written(theirs)}" if control.name == "start_hour"
-                else f"The control '{control.title}' reaches {written(theirs)}")
         state: Literal["inside", "above", "below"] = "above"
-        text = f"{lead}, above the majority rate of {rate:.3f}: {control.means[:1].lower()}{control.means[1:]}"
+        text = f"{control.who} reaches {written(theirs)}, above the majority rate of {rate:.3f}: {control.means}"
     elif theirs.high < rate:
         state, text = "below", (f"Its {percent} interval lies below the majority rate of {rate:.3f}: it is worse than "
                                 "guessing, as happens when leaving an event out makes its class the rarer one in "
@@ -57,20 +55,17 @@ def judge(control: Control, scores: Scores, model: Scores, difference: Estimate,
     else:
         state, text = "inside", f"The majority rate of {rate:.3f} lies inside its {percent} interval, as it must."
     if not beaten:
-        text += (f" The model's interval is not clear of it, so that with {model.samples} {unit}s the score does not "
-                 f"show that the model knows more than {_knowledge(control)}.")
+        text += (f" The model's interval is not clear of it: with {model.samples} {unit}s the score does not show that "
+                 f"the model knows more than {control.knows}.")
+    elif state == "above":
+        text += " The model's lower bound lies above it all the same, so that part of its score comes from elsewhere."
     return Verdict(state, text, beaten)
-
-
-def _knowledge(control: Control) -> str:
-    return {"majority": "the most frequent class", "start_hour": "the hour of day"}.get(
-        control.name, f"this control ({control.title})")
 
 
 def _against_rival(control: Control, theirs: Estimate, ours: Estimate, difference: Estimate, beaten: bool) -> str:
     if theirs.value is None or ours.value is None:
         return "There is nothing to compare."
-    gap = f"model minus rival on the same events: {written(difference)}" if difference.value is not None else ""
+    gap = _gap(difference, "model minus rival on the same events")
     if beaten or (difference.low is not None and difference.low > 0):
         text = f"The model is better than the rival {control.title}"
     elif difference.high is not None and difference.high < 0:
@@ -78,6 +73,13 @@ def _against_rival(control: Control, theirs: Estimate, ours: Estimate, differenc
     else:
         text = f"Model and rival {control.title} cannot be told apart with these events"
     return f"{text} ({gap})." if gap else f"{text}."
+
+
+def _gap(difference: Estimate, what: str) -> str:
+    if difference.value is None:
+        return ""
+    ends = "" if difference.low is None else f", interval {difference.low:+.3f} to {difference.high:+.3f}"
+    return f"{what}: {difference.value:+.3f}{ends}"
 
 
 def conclusion(units: Scores, controls: Sequence[tuple[Control, Scores | None, Verdict]],

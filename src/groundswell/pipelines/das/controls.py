@@ -37,19 +37,22 @@ float32, shape (rows, time samples, channels), zero beyond a record's channels."
 START_HOUR = Control(
     "start_hour", "start hour only", "null",
     "Knows nothing but the hour of day (UTC) at which the record begins.",
-    "The classes are recorded at different hours of the day; the score does not show that the network uses the "
+    "A clock alone", "the hour of day",
+    "the classes are recorded at different hours of the day; the score does not show that the network uses the "
     "waveform.")
 
 NOISE_WINDOWS = Control(
     "noise_windows", "noise windows only", "null",
     "The same network, trained and tested the same way, but only on windows before and after the events, each under "
     "the class of its record's event.",
-    "The background noise of the records gives the classes away (time, season, instrument or traffic); the score does "
+    "The noise around the events alone", "the noise around the events",
+    "the background noise of the records gives the classes away (time, season, instrument or traffic); the score does "
     "not show that the network uses the events.")
 
 MINIROCKET = Control(
     "minirocket", "MiniRocket + ridge", "rival",
-    "Random convolutions (MiniRocket) and a ridge classifier on the same windows, channels averaged in groups.")
+    "Random convolutions (MiniRocket) and a ridge classifier on the same windows, channels averaged in groups.",
+    "MiniRocket with a ridge")
 
 
 def das_controls(names: Sequence[str], fit_of: Callable[[str], Fit], windows: ReadWindows,
