@@ -87,13 +87,19 @@ def test_intervals_in_seconds_and_in_utc_say_the_same(tmp_path):
     assert found[0].for_record("b.h5") == RecordLabels(intervals=(Interval(-100, 125, 1, "b.h5@-1.00s"),))
 
 
+def test_times_of_day_are_read_instead_of_other_columns_where_a_table_has_both(tmp_path):
+    columns = ("record", "start", "stop", "label", "event_id", "start_time", "stop_time")
+    row = ("a.h5", 250, 400, 0, "E", "2022-09-01T00:00:02.500Z", "2022-09-01T00:00:04.000Z")
+    found = read_labels(intervals(tmp_path / "i.csv", [row], columns), CLASSES).bind(records("a.h5"))
+    assert found.for_record("a.h5").intervals == (Interval(250, 400, 0, "E"),)
+
+
 def test_a_row_without_times_is_about_the_whole_record(tmp_path):
     path = intervals(tmp_path / "i.csv", [("a.h5", "", "", "noise", ""), ("b.h5", "", "", 1, "B"),
                                           ("c.h5", "", "", "", ""), ("d.h5", 1, 2, 0, "D"),
                                           ("d.h5", 5, 6, "noise", "")])
     labels = read_labels(path, CLASSES)
     bound = labels.bind(records("a.h5", "b.h5", "c.h5", "d.h5"))
-    assert labels.has_intervals
     assert bound.for_record("a.h5") == bound.for_record("c.h5") == RecordLabels()
     assert bound.for_record("b.h5") == RecordLabels(1, "B")
     assert bound.for_record("d.h5") == RecordLabels(intervals=(Interval(100, 200, 0, "D"),))

@@ -128,6 +128,12 @@ def test_the_table_has_the_columns_that_the_other_rooms_rely_on(archive):
     check_trainable(table, DasRecipe(data=recipe(folder=str(archive))))
 
 
+def test_a_table_of_simulated_records_says_so(archive):
+    assert "simulated" not in build_index(archive, recipe())[1].origin
+    (archive / "truth.json").write_text('{"simulated": true}')
+    assert build_index(archive, recipe())[1].origin["simulated"] is True
+
+
 def test_numbered_suffixes_are_events_of_their_own(tmp_path):
     names = ["DAS_2022-09-01_UTC.h5", "DAS_2022-09-01_UTC-005.h5"]
     for k, name in enumerate(names):
@@ -183,7 +189,7 @@ def test_windows_do_not_straddle_gaps_of_real_files(tmp_path):
     records, table = build_index(tmp_path, recipe())
     assert records[0].gaps == ((450, 1450),) and records[0].samples == 2000
     assert table.column("start").tolist() == [0, 100, 200, 1450, 1550, 1650, 1750]
-    assert table.origin["windows_left"] == 50 + 50
+    assert table.origin["samples_left"] == 50 + 50
 
 
 def test_relabelling_needs_no_touch_of_the_index_and_opens_no_file(archive, monkeypatch):
@@ -221,6 +227,27 @@ def test_a_file_copied_back_unchanged_is_not_opened_again(archive, monkeypatch):
     os.replace(archive / "kept", archive / day_file(1))
     monkeypatch.setattr(formats, "find_records", lambda path: pytest.fail(f"{path} was opened again"))
     build_index(archive, recipe())
+
+
+def test_a_file_whose_values_lie_in_another_one_follows_that_one(archive):
+    rest = archive / "parts.bin"
+    write_file(rest, seed=7)
+    layout = h5py.VirtualLayout((1000, 6), "float32")
+    layout[...] = h5py.VirtualSource("parts.bin", "sr/data", (1000, 6))
+    with h5py.File(archive / "joined.h5", "w") as file:
+        file.create_virtual_dataset("sr/data", layout)
+        file["sr/time"], file["sr/distance"] = np.arange(1000) / 100, np.arange(6) * 5.0
+
+    def content():
+        frame = build_index(archive, recipe())[1].frame
+        return frame[frame["record"] == "joined.h5"]["content"].tolist()
+
+    before = content()
+    assert len(before) == 9 and content() == before
+    rest.rename(archive / "away.bin")
+    assert content() == []
+    write_file(rest, seed=8)
+    assert len(content()) == 9 and not set(content()) & set(before)
 
 
 def test_added_and_removed_files_are_noticed(archive):
@@ -273,6 +300,19 @@ def test_records_that_are_not_fit_are_left_out_with_their_reason(tmp_path):
     records, table = build_index(tmp_path, recipe(allow_unfit=True, allow_guessed_axes=True))
     assert [r.path.name for r in records] == ["good.h5", "guess.h5", "zero.h5"]
     assert set(table.origin["left_out"]) == {"broken.h5"}
+
+
+def test_a_file_that_no_reader_foresaw_does_not_keep_the_others_from_being_used(archive, monkeypatch):
+    plain = formats.find_records
+
+    def find(path):
+        if path.name == day_file(1):
+            raise ZeroDivisionError("odd header")
+        return plain(path)
+
+    monkeypatch.setattr(formats, "find_records", find)
+    records, table = build_index(archive, recipe())
+    assert len(records) == 3 and "odd header" in table.origin["left_out"][day_file(1)]
 
 
 def test_labels_of_files_that_are_there_but_not_fit_have_no_effect(archive):

@@ -42,7 +42,8 @@ def read_intervals(path: Path, classes: Sequence[str]) -> Labels:
     """Read an interval table (CSV or Parquet) with the columns record, start, stop, label and, optionally, event_id.
 
     ``start`` and ``stop`` are seconds from the record's start where the column is a number, and UTC where it holds
-    times (a Parquet timestamp, or ISO 8601 text; a time without a zone is UTC). A row with neither is about the whole
+    times (a Parquet timestamp, or ISO 8601 text; a time without a zone is UTC). Where the table has ``start_time`` and
+    ``stop_time`` as well, these are read instead. A row without start and stop is about the whole
     record, and with the label "noise" (or none) it says that the record was looked at and holds nothing else. Every
     record named in the table is taken as fully looked at: what lies outside its intervals is noise. Records that the
     table does not name are unlabelled.
@@ -51,11 +52,12 @@ def read_intervals(path: Path, classes: Sequence[str]) -> Labels:
         InputError: unreadable, a column is missing, or a value makes no sense; the message names the row.
     """
     frame = _read_frame(path)
-    missing = [c for c in ("record", "start", "stop", "label") if c not in frame.columns]
+    begin, end = ("start_time", "stop_time") if {"start_time", "stop_time"} <= set(frame.columns) else ("start", "stop")
+    missing = [c for c in ("record", begin, end, "label") if c not in frame.columns]
     if missing:
         raise InputError(f"The interval table lacks the column(s) {', '.join(missing)}", where=path,
                          fix="It needs record, start, stop, label and may have event_id")
-    starts, stops = _times(frame["start"], path), _times(frame["stop"], path)
+    starts, stops = _times(frame[begin], path), _times(frame[end], path)
     events = frame["event_id"] if "event_id" in frame.columns else pd.Series([""] * len(frame))
     rows = zip(frame["record"], frame["label"], starts, stops, events, strict=True)
     given = tuple(_given(path, row, *cells, classes=classes) for row, cells in enumerate(rows, start=1))

@@ -107,11 +107,6 @@ class Labels:
     given: tuple[Given, ...]
     source: str
 
-    @property
-    def has_intervals(self) -> bool:
-        """Whether any label is about less than a whole record, or says that a record is noise."""
-        return any(g.start is not None or g.label == NOISE for g in self.given)
-
     def bind(self, records: Mapping[str, Record], others: Iterable[str] = ()) -> BoundLabels:
         """Join the labels to records.
 
@@ -229,6 +224,6 @@ def _samples(key: str, record: Record, given: Given) -> Interval:
     if stop <= 0 or start * rate >= record.samples:
         raise InputError(f"The interval {start:.2f} s to {stop:.2f} s lies outside the record '{key}', which is "
                          f"{record.samples / rate:.2f} s long", where=given.where,
-                         fix="Give seconds from the record's start, or UTC times")
+                         fix="Give seconds (not samples) from the record's start, or UTC times")
     return Interval(round(start * rate), max(round(stop * rate), round(start * rate) + 1), given.label,
                     given.event or f"{key}@{start:.2f}s")

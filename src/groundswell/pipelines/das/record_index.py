@@ -97,6 +97,8 @@ def find_all(folder: Path, cache: Path | None = None) -> Holdings:
             failed[name] = error.what
         except OSError as error:
             failed[name] = f"The file cannot be read: {error.strerror or error}"
+        except Exception as error:  # a file that no reader foresaw must not keep all others from being used
+            failed[name] = f"The file cannot be read ({type(error).__name__}: {error})"
     if entries != known:
         _write(path, entries)
     return Holdings(dict(sorted(_keyed(entries))), failed)

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
+from groundswell.core.files import read_json
 from groundswell.data.table import SampleTable
 from groundswell.pipelines.das.label_files import find_labels
 from groundswell.pipelines.das.labels import BoundLabels, Interval, Labels, RecordLabels, file_of
@@ -149,8 +150,8 @@ def build_index(folder: Path, data: DasDataRecipe, *, labels: Labels | None = No
 
     Returns:
         The records in use and the table of their windows; ``record_index`` of the table is a position in the records.
-        ``table.origin["left_out"]`` says which records are not in use and why, ``["windows_left"]`` how many recorded
-        samples are in no window.
+        ``table.origin["left_out"]`` says which records are not in use and why, ``["samples_left"]`` how many recorded
+        samples of the others are in no window, ``["simulated"]`` is true where the folder's truth.json says so.
 
     Raises:
         InputError: no record can be used, sampling rates are mixed, windows are longer than every record, or labels
@@ -172,8 +173,17 @@ def build_index(folder: Path, data: DasDataRecipe, *, labels: Labels | None = No
                          f"uninterrupted one has {longest} samples", where=folder,
                          fix=f"Set data.window_samples to {longest} or less")
     frame["group"] = _groups(list(chosen), frame)
-    origin = {"folder": str(folder), "left_out": left_out, "windows_left": samples_left}
+    origin: dict[str, Any] = {"folder": str(folder), "left_out": left_out, "samples_left": samples_left}
+    if _is_simulated(folder):
+        origin["simulated"] = True
     return [item.record for item in chosen.values()], SampleTable(frame, classes, pipeline="das", origin=origin)
+
+
+def _is_simulated(folder: Path) -> bool:
+    """Whether the simulator's truth lies beside the records."""
+    truth = folder / "truth.json"
+    said = read_json(truth) if truth.is_file() else None
+    return isinstance(said, dict) and said.get("simulated") is True
 
 
 def _labels_for(folder: Path, data: DasDataRecipe, chosen: Mapping[str, Found], left_out: Iterable[str],
