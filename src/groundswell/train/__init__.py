@@ -1,1 +1,1 @@
-"""train: what is learnt and how: tasks, the loop, checkpoints, imbalance, studies. Stands on splits, data, models, core."""
+"""train: what is learnt and how: tasks, the loop, checkpoints, imbalance, studies. Uses splits, data, models, core."""

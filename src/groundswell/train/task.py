@@ -5,14 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 Batch = Mapping[str, Tensor]
 """Arrays of one batch by name, first axis the sample. Always there: ``row`` (int64, position in the sample table),
-``weight`` (float32, 0 for samples that only fill up a rank's last batch) and the loader's columns, such as ``label``."""
+``weight`` (float32, 0 for samples that only fill up a process's last batch) and the loader's columns, such as
+``label``."""
 
 Sums = dict[str, Tensor]
 """Additive statistics (float64): adding those of two batches gives those of both together. They are what is summed over
@@ -39,11 +40,21 @@ class Export:
 
 
 class Task(nn.Module, ABC):
-    """Base of every task. ``fit`` calls :meth:`forward`; everything after training calls :meth:`predict`."""
+    """Base of every task. ``fit`` calls :meth:`forward`; everything after training calls :meth:`predict`.
+
+    Chance comes from the generator that is handed over and from torch's own; both are seeded for each batch. Buffers
+    that do not change should not be persistent: the others are shared among processes after each step. Under bf16 or
+    float16 :meth:`forward` runs in autocast, and preprocessing that needs all digits switches it off for itself.
+
+    Attributes:
+        lower_is_better: names of metrics of which the smallest value is the best; of all others it is the largest.
+    """
+
+    lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss"})
 
     @abstractmethod
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> tuple[Tensor, Sums]:
-        """Loss (scalar, mean over the weighted samples of the batch) and additive statistics.
+        """Loss (scalar, mean over the weighted samples of the batch; 0 if all weights are 0) and additive statistics.
 
         Args:
             batch: as the loader delivers it, on the module's device.

@@ -1,0 +1,131 @@
+"""train: logs of a fit: CSV files that resuming cuts back to the byte, and TensorBoard beside them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from groundswell.core.errors import InputError
+
+
+class CsvLog:
+    """A CSV file that grows by rows, a line at a time, and can be cut back to an earlier length.
+
+    Args:
+        path: the file.
+        length: bytes of it that stay; everything after them is cut off.
+
+    Raises:
+        InputError: the file is shorter than that.
+    """
+
+    def __init__(self, path: Path, length: int = 0) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, "a+", encoding="utf-8", buffering=1, newline="\n")  # noqa: SIM115 - closed by close
+        if os.path.getsize(path) < length:
+            there = os.path.getsize(path)
+            self._file.close()
+            raise InputError(f"The log has {there} bytes, but the checkpoint was written when it had {length}",
+                             where=path, fix="Put the log back as it was, or train again in another folder")
+        self._file.truncate(length)
+        self._file.seek(0)
+        self._columns = self._file.readline().rstrip("\n").split(",") if length else []
+        self._file.seek(0, os.SEEK_END)
+
+    def write(self, row: Mapping[str, float | int | str]) -> None:
+        """Append a row; the first one of a file names the columns."""
+        if not self._columns:
+            self._columns = list(row)
+            self._file.write(",".join(self._columns) + "\n")
+        # repr gives the shortest text that reads back as the same float: equal numbers, equal bytes.
+        self._file.write(",".join(_text(row[name]) for name in self._columns) + "\n")
+
+    def sync(self) -> int:
+        """Bring what was written to the disk; the length in bytes."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _text(value: float | int | str) -> str:
+    return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def _length_of_rows(path: Path, rows: int) -> int:
+    """Bytes of the header and the first ``rows`` rows, or of what is there of them."""
+    if not rows or not path.exists():
+        return 0
+    with open(path, "rb") as file:
+        return sum(len(line) for _, line in zip(range(rows + 1), file, strict=False) if line.endswith(b"\n"))
+
+
+class RunLogs:
+    """The logs of one fit: nothing in ``epochs.csv`` and ``steps.csv`` depends on the clock; ``timing.csv`` does.
+
+    Args:
+        folder: where they lie.
+        lengths: of the two, in bytes, as a checkpoint kept them; None begins anew.
+        epochs: finished ones, for the timing.
+        step: finished steps, for TensorBoard.
+        tensorboard: write its files too.
+    """
+
+    def __init__(self, folder: Path, lengths: Mapping[str, int] | None, *, epochs: int, step: int,
+                 tensorboard: bool) -> None:
+        lengths = lengths or {"epochs.csv": 0, "steps.csv": 0}
+        self._csv = {name: CsvLog(folder / name, length) for name, length in lengths.items()}
+        timing = folder / "timing.csv"
+        self._timing = CsvLog(timing, _length_of_rows(timing, epochs))
+        self._board: Any = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            # TensorBoard drops what earlier files hold from this step on.
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def step(self, row: Mapping[str, float | int | str]) -> None:
+        """An optimiser step: ``epoch``, ``step``, ``loss``, ``gradient_norm``, ``learning_rate``, ``rows_crc32``."""
+        self._csv["steps.csv"].write(row)
+        if self._board is not None:
+            for name in ("loss", "gradient_norm", "learning_rate"):
+                self._board.add_scalar(f"step/{name}", row[name], row["step"])
+
+    def epoch(self, epoch: int, step: int, rate: float, metrics: Mapping[str, float]) -> None:
+        """The end of an epoch (counted from 1): learning rate of its last step, ``train_`` and ``val_`` metrics."""
+        self._csv["epochs.csv"].write({"epoch": epoch, "step": step, "learning_rate": rate, **metrics})
+        if self._board is not None:
+            for name, value in metrics.items():
+                part, _, metric = name.partition("_")
+                self._board.add_scalar(f"{metric}/{'validation' if part == 'val' else part}", value, step)
+            self._board.add_scalar("learning_rate", rate, step)
+
+    def timing(self, epoch: int, step: int, samples: float, train_s: float, validation_s: float) -> None:
+        """How long an epoch took; after resuming within one, only what was done since is counted."""
+        throughput = samples / train_s if train_s > 0 else 0.0
+        finished = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")
+        self._timing.write({"epoch": epoch, "finished": finished, "samples": samples, "train_s": train_s,
+                            "validation_s": validation_s, "samples_per_s": throughput})
+        if self._board is not None:
+            self._board.add_scalar("samples_per_s", throughput, step)
+
+    def sync(self) -> dict[str, int]:
+        """Bring everything to the disk; what a checkpoint keeps."""
+        self._timing.sync()
+        if self._board is not None:
+            self._board.flush()
+        return {name: log.sync() for name, log in self._csv.items()}
+
+    def close(self) -> None:
+        """Close all files."""
+        for log in (*self._csv.values(), self._timing):
+            log.close()
+        if self._board is not None:
+            self._board.close()

@@ -1,0 +1,330 @@
+"""train: the state of a fit and the few things that happen to it: a batch, a step, a validation, the end of an epoch.
+
+What is drawn by chance in a batch follows from (seed, epoch, batch, process) alone. Together with the order of the
+loader, which is a pure function of (seed, epoch), that makes the state small: weights, optimiser, schedule, running
+sums and the place in the epoch.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, distributed, nn
+
+from groundswell.core.errors import FailureError, InputError
+from groundswell.core.seeds import derive_seed, seed_everything
+from groundswell.train.checkpoint import CheckpointFolder
+from groundswell.train.launch import Stop
+from groundswell.train.logs import RunLogs
+from groundswell.train.recipe import TrainRecipe
+from groundswell.train.schedule import Schedule
+from groundswell.train.setup import Setup
+from groundswell.train.signals import STOPS
+from groundswell.train.state import Place, add, generators, set_generators
+from groundswell.train.task import Batch, Sums
+from groundswell.train.weights import BEST, write_weights
+
+FREE_KEYS = {"accelerator", "threads", "tensorboard", "keep", "checkpoint_every", "checkpoint_every_steps",
+             "folds_at_once"}
+"""Keys of the recipe that may change between a checkpoint and its resuming: no result depends on them."""
+
+
+class Sealed:
+    """Carries values past Fabric's wrapper, which would cast every floating tensor it finds to the training precision:
+    raw samples have to reach the task's preprocessing, and sums the log, with all their digits."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class _Objective(nn.Module):
+    """The task as Fabric sees it."""
+
+    def __init__(self, task: nn.Module) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, sealed: Sealed) -> tuple[Tensor, Sealed]:
+        loss, sums = self.task(*sealed.value)
+        return loss, Sealed(sums)
+
+
+class Training:
+    """One process's share of a fit.
+
+    Args:
+        fabric: launched.
+        parts: task and batches.
+        recipe: of training.
+        folder: of the fit.
+        stop: polled after each optimiser step and each batch of validation.
+        checkpoints: where they go; None in all processes but the first.
+    """
+
+    def __init__(self, fabric: Fabric, parts: Setup, recipe: TrainRecipe, folder: Path, stop: Stop,
+                 checkpoints: CheckpointFolder | None) -> None:
+        self.fabric, self.parts, self.recipe, self.folder, self.stop = fabric, parts, recipe, folder, stop
+        self.checkpoints = checkpoints
+        self.logs: RunLogs | None = None
+        self.task, self.place = parts.task.train(), Place()
+        self.sums: Sums = {}
+        self.batches = self._agreed_batches()
+        self.schedule = Schedule(recipe, recipe.epochs * math.ceil(self.batches / recipe.accumulate))
+        # Fused steps are exact and much faster, but do their own unscaling with float16, which clipping cannot follow.
+        parameters = [p for p in self.task.parameters() if p.requires_grad]
+        self.raw = torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay,
+                                     fused=recipe.precision != "16")
+        self.model, self.optimiser = fabric.setup(_Objective(self.task), self.raw)
+        self.parameters = parameters
+        self.generator = torch.Generator(fabric.device)
+        self._group: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._samples = 0.0
+
+    # -- an optimiser step -------------------------------------------------------------------------------------------
+
+    def batch(self, index: int, batch: Batch) -> None:
+        """Add the gradients of one batch; with the last one of a group, step."""
+        last = (index + 1) % self.recipe.accumulate == 0 or index + 1 == self.batches
+        seed = derive_seed(self.recipe.seed, "batch", self.place.epoch, index, self.fabric.global_rank)
+        seed_everything(seed)
+        self.generator.manual_seed(seed)
+        with self.fabric.no_backward_sync(self.model, enabled=not last):
+            loss, sums = self.model(Sealed((batch, self.generator)))
+            weight = batch["weight"].sum()
+            # Gradients are summed with the weight of their batch and divided by all of it when the group is complete.
+            self.fabric.backward(loss * (weight / len(batch["weight"])))
+        self._group.append((loss.detach().double(), weight.double(), batch["row"].clone()))
+        add(self.sums, sums.value)
+        if last:
+            self._step(index, len(batch["weight"]))
+
+    def _step(self, index: int, samples: int) -> None:
+        losses = torch.stack([loss * weight for loss, weight, _ in self._group]).sum()
+        weight = torch.stack([weight for _, weight, _ in self._group]).sum()
+        rows = torch.cat([rows for _, _, rows in self._group]).cpu().numpy().tobytes()
+        crc = torch.tensor(float(zlib.crc32(rows, self.fabric.global_rank)), dtype=torch.float64)
+        seen = self._summed(torch.stack([losses, weight, crc.to(losses.device)]))
+        scale = (samples * self.fabric.world_size / seen[1].clamp(min=1e-12)).float()
+        torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], scale)
+        norm = self.fabric.clip_gradients(self.model, self.optimiser, max_norm=self.recipe.clip_norm or math.inf,
+                                          error_if_nonfinite=False)
+        assert norm is not None
+        total, weights, crcs, length = torch.cat([seen, norm.double().reshape(1)]).tolist()
+        self._check_finite(total, length)
+        rate = self.schedule.rate(self.place.step)
+        for group in self.raw.param_groups:
+            group["lr"] = rate
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self._share_buffers()
+        self._group.clear()
+        self._samples += weights
+        self.place.batch, self.place.step = index + 1, self.place.step + 1
+        if self.logs is not None:
+            self.logs.step({"epoch": self.place.epoch + 1, "step": self.place.step, "loss": total / max(weights, 1e-12),
+                            "gradient_norm": length, "learning_rate": rate, "rows_crc32": int(crcs)})
+
+    def _check_finite(self, total: float, length: float) -> None:
+        # With loss scaling an infinite gradient is an everyday event: the scaler skips that step.
+        if math.isfinite(total) and (math.isfinite(length) or self.recipe.precision == "16"):
+            return
+        suspects = [rows[:8].tolist() for loss, _, rows in self._group if not torch.isfinite(loss)]
+        mine = suspects or ([rows[:8].tolist() for _, _, rows in self._group] if math.isfinite(total) else [])
+        rows = [row for part in self._gathered(mine) for group in part for row in group]
+        what = "gradient" if math.isfinite(total) else "loss"
+        raise FailureError(f"The {what} of epoch {self.place.epoch + 1}, step {self.place.step + 1} is not a finite "
+                           f"number; no weights of it were kept", where=f"rows {rows} of the sample table",
+                           fix="Look at these samples for NaN or infinite values, or lower train.learning_rate")
+
+    def _share_buffers(self) -> None:
+        """Give every process the running statistics of the first one, so that one copy is all a checkpoint needs."""
+        if self.fabric.world_size == 1:
+            return
+        named = [value for name, value in self.task.state_dict(keep_vars=True).items()
+                 if not isinstance(value, nn.Parameter)]
+        for dtype in {value.dtype: None for value in named}:
+            alike = [value for value in named if value.dtype == dtype]
+            flat = torch.cat([value.reshape(-1) for value in alike])
+            distributed.broadcast(flat, 0)
+            pieces = torch.split(flat, [value.numel() for value in alike])
+            for value, new in zip(alike, pieces, strict=True):
+                value.copy_(new.view_as(value))
+
+    # -- validation and the end of an epoch --------------------------------------------------------------------------
+
+    def validate(self, most: int | None = None) -> dict[str, float]:
+        """Metrics of the validation part (of its first ``most`` batches); nothing of the state changes."""
+        seed_everything(derive_seed(self.recipe.seed, "validation", self.place.epoch, self.fabric.global_rank))
+        self.task.eval()
+        sums: Sums = {}
+        batches = self.parts.validation.iterate(0)
+        with torch.no_grad():
+            for index, batch in enumerate(batches):
+                _, part = self.model(Sealed((batch, None)))
+                add(sums, part.value)
+                if most is not None and index + 1 >= most:
+                    break
+                if most is None:
+                    self.stop_if_asked()
+        close = getattr(batches, "close", None)
+        if close is not None:
+            close()
+        self.task.train()
+        return self._metrics(sums)
+
+    def end_epoch(self, validation: dict[str, float], train_s: float, validation_s: float) -> None:
+        """Schedule, best weights, early stopping, logs, and as the last act a checkpoint."""
+        place, recipe = self.place, self.recipe
+        train, rate = self._metrics(self.sums), self.raw.param_groups[0]["lr"]
+        for name, value in (("val_loss", validation["loss"]), (recipe.monitor, self.monitored(validation))):
+            if not math.isfinite(value):
+                raise FailureError(f"{name} of epoch {place.epoch + 1} is not a finite number; no weights of that "
+                                   "epoch were kept", where=self.folder,
+                                   fix="Look at the validation samples, or set another train.monitor")
+        self.schedule.epoch_ended(validation["loss"])
+        metrics = {**{f"train_{k}": float(v) for k, v in train.items()},
+                   **{f"val_{k}": float(v) for k, v in validation.items()}}
+        lower = recipe.monitor.removeprefix("val_") in self.task.lower_is_better
+        place.epoch_ended(self.monitored(validation), metrics, lower=lower, patience=recipe.early_stopping_patience,
+                          epochs=recipe.epochs)
+        self.sums = {}
+        if self.logs is not None:
+            self.logs.epoch(place.epoch, place.step, rate, metrics)
+            self.logs.timing(place.epoch, place.step, self._samples, train_s, validation_s)
+        self._samples = 0.0
+        self.save()
+        self.write_best()
+
+    def monitored(self, validation: dict[str, float]) -> float:
+        """The value that the best epoch is chosen by.
+
+        Raises:
+            InputError: the task has no such metric.
+        """
+        known = [f"val_{name}" for name in validation]
+        if self.recipe.monitor not in known:
+            raise InputError(f"The task has no metric '{self.recipe.monitor}'", where="train.monitor",
+                             fix=f"Choose one of: {', '.join(known)}")
+        return float(validation[self.recipe.monitor.removeprefix("val_")])
+
+    def write_best(self) -> None:
+        """Write the present weights as the best ones, if the epoch that has just ended is the best."""
+        if self.checkpoints is not None and self.place.best_epoch == self.place.epoch and not self.place.batch:
+            write_weights(self.folder / BEST, self.task, {
+                "epoch": self.place.best_epoch, "step": self.place.best_step, "monitor": self.recipe.monitor,
+                "metrics": self.place.best_metrics})
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write a checkpoint of the present state."""
+        shares = self._gathered({"sums": self.sums, "generators": generators()})
+        if self.checkpoints is None or self.logs is None:
+            return
+        bad = [name for name, value in self.task.named_parameters() if not torch.isfinite(value).all()]
+        bad += [name for name, value in self.task.named_buffers() if value.is_floating_point() and value.isnan().any()]
+        if bad:
+            raise FailureError(f"'{bad[0]}' holds values that are not finite after step {self.place.step}; no "
+                               "checkpoint of it was written", where=self.folder,
+                               fix="Lower train.learning_rate and train again")
+        lengths = self.logs.sync()
+        self.checkpoints.save({**self.state(), "shares": shares, "logs": lengths}, self.place.step,
+                              None if self.place.batch else self.place.epoch)
+
+    def state(self) -> dict[str, Any]:
+        """What all processes have in common."""
+        return {"recipe": self.recipe.model_dump(mode="json"), "world": self.fabric.world_size,
+                "batches": self.batches, "place": asdict(self.place), "model": dict(self.task.state_dict()),
+                "optimiser": self.raw.state_dict(), "schedule": self.schedule.state(),
+                "precision": self.fabric.strategy.precision.state_dict()}
+
+    def restore(self, state: dict[str, Any], path: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            InputError: it belongs to another recipe, network, number of processes or amount of data.
+        """
+        self._check_same(state, path)
+        try:
+            self.task.load_state_dict(state["model"])
+            self.raw.load_state_dict(state["optimiser"])
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"The checkpoint belongs to another network: {error}", where=path) from error
+        self.schedule.restore(state["schedule"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.place = Place(**state["place"])
+        mine = state["shares"][self.fabric.global_rank]
+        self.sums = {name: value.to(self.fabric.device) for name, value in mine["sums"].items()}
+        set_generators(mine["generators"])
+
+    def _check_same(self, state: dict[str, Any], path: Path) -> None:
+        now = self.recipe.model_dump(mode="json")
+        changed = [f"train.{key} was {state['recipe'].get(key)!r} and is {now[key]!r}" for key in now
+                   if key not in FREE_KEYS and state["recipe"].get(key) != now[key]]
+        if state["world"] != self.fabric.world_size:
+            changed.append(f"there were {state['world']} processes and are {self.fabric.world_size}")
+        if state["batches"] != self.batches:
+            changed.append(f"an epoch had {state['batches']} batches and has {self.batches}: the data changed")
+        if changed:
+            raise InputError(f"This fit cannot be resumed: {'; '.join(changed)}", where=path,
+                             fix="Resume with what it was begun with, or train anew in another folder")
+
+    def save_if_due(self) -> None:
+        """After a step: write a checkpoint every so many steps and when asked to stop, but never with a validation
+        or the end of the epoch pending, for that ends with a checkpoint of its own."""
+        every = self.recipe.checkpoint_every_steps
+        if self.place.batch < self.batches and not self._group:
+            self.stop_if_asked()
+            if every and self.place.step % every == 0:
+                self.save()
+
+    def stop_if_asked(self) -> None:
+        """If a signal came to any process: checkpoint, then leave all of them.
+
+        Within a validation nothing has changed since the epoch's last step. It is that state which is kept, and
+        resuming begins the validation again.
+
+        Raises:
+            TrainingStopped: of the kind that goes with the signal.
+        """
+        asked = torch.tensor([float(self.stop() == number) for number in STOPS], device=self.fabric.device)
+        numbers = [number for number, count in zip(STOPS, self._summed(asked).tolist(), strict=True) if count]
+        if not numbers:
+            return
+        if self.place.batch:
+            self.save()
+        self.fabric.barrier()
+        raise STOPS[numbers[0]](f"Training stopped by signal {numbers[0]} after step {self.place.step} "
+                                f"(epoch {self.place.epoch + (self.place.batch > 0)}); a checkpoint was written",
+                                where=self.folder, fix="'groundswell resume RUN' goes on from there")
+
+    # -- all processes -----------------------------------------------------------------------------------------------
+
+    def _agreed_batches(self) -> int:
+        counts = self._gathered((self.parts.train.batches, self.parts.validation.batches))
+        if len(set(counts)) > 1 or not all(min(count) > 0 for count in counts):
+            raise InputError(f"Every process needs the same number of batches, at least 1, to train and to validate; "
+                             f"they have {sorted(set(counts))}")
+        return int(counts[0][0])
+
+    def _metrics(self, sums: Sums) -> dict[str, float]:
+        return self.task.metrics({name: self._summed(value).cpu() for name, value in sums.items()})
+
+    def _summed(self, value: Tensor) -> Tensor:
+        if self.fabric.world_size > 1:
+            value = value.clone()
+            distributed.all_reduce(value)
+        return value
+
+    def _gathered(self, value: Any) -> list[Any]:
+        if self.fabric.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.fabric.world_size
+        distributed.all_gather_object(values, value)
+        return values
