@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ from groundswell.data.order import Order
 from groundswell.data.predictions import Predictions
 from groundswell.data.source import Source
 from groundswell.data.table import SampleTable
+from groundswell.evaluate.controls import Control, Fit, Runner
+from groundswell.evaluate.evaluation import Evaluation
+from groundswell.evaluate.report import Picture
 from groundswell.splits.audit import require_clean
 from groundswell.splits.make import make_split
 from groundswell.splits.manifest import TEST, TRAIN, VALIDATION, SplitManifest
@@ -60,6 +63,39 @@ class Workflow(ABC):
     @abstractmethod
     def task(self, recipe: Any, archive: Archive, rows: NDArray[np.int64]) -> Task:
         """A freshly initialised task; class weights and the like come from the training ``rows`` alone."""
+
+    @abstractmethod
+    def controls(self, recipe: Any, archive: Archive, fit_of: Callable[[str], Fit]) -> list[tuple[Control, Runner]]:
+        """The null controls and rivals that the recipe names.
+
+        Args:
+            recipe: of the run.
+            archive: of the run.
+            fit_of: gives the fit that the control of that name is to use; each keeps its own folder.
+        """
+
+    def pictures(self, recipe: Any, archive: Archive, evaluation: Evaluation) -> list[Picture]:
+        """Example samples for the report."""
+        return []
+
+    def not_measured(self, recipe: Any, archive: Archive) -> list[str]:
+        """What nobody should read into the numbers, in sentences."""
+        return []
+
+    @abstractmethod
+    def small(self, folder: Path, seed: int) -> Any:
+        """Simulate a few samples below ``folder`` and return a recipe that trains on them for two epochs in seconds.
+
+        It is what the conformance suite runs over every pipeline.
+        """
+
+    @abstractmethod
+    def export(self, run: RunFolder, path: Path, folds: Sequence[int]) -> dict[str, Any]:
+        """Write the run's model (averaged over ``folds``, from 0) to ``path``; the facts of its parity gate.
+
+        Raises:
+            RefusedError: the file disagrees with the network; nothing was written.
+        """
 
 
 def workflow_of(name: str) -> Workflow:

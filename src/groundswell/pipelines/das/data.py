@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from groundswell.core.recipe import build_recipe
+from groundswell.core.run import RunFolder
 from groundswell.core.seeds import derive_seed
 from groundswell.data.source import Source
 from groundswell.data.table import SampleTable
+from groundswell.evaluate.controls import Control, Fit, Runner
+from groundswell.evaluate.evaluation import Evaluation
+from groundswell.evaluate.report import Picture
+from groundswell.pipelines.das.controls import ReadWindows, das_controls
 from groundswell.pipelines.das.formats import from_json, to_json
+from groundswell.pipelines.das.preprocess import Preprocess
 from groundswell.pipelines.das.recipe import DasRecipe
 from groundswell.pipelines.das.record import Record
 from groundswell.pipelines.das.source import DasWindowSource
@@ -64,6 +72,66 @@ class DasWorkflow(Workflow):
                            rate_hz=float(table.column("rate_hz").iloc[0]),
                            spacing_m=float(np.nan_to_num(table.column("spacing_m").median())),
                            classes=table.classes, class_weights=weights)
+
+    def controls(self, recipe: Any, archive: Archive, fit_of: Callable[[str], Fit]) -> list[tuple[Control, Runner]]:
+        """See :meth:`Workflow.controls`."""
+        return das_controls(recipe.evaluate.controls, fit_of, prepared_windows(recipe, archive), recipe.split.seed)
+
+    def pictures(self, recipe: Any, archive: Archive, evaluation: Evaluation) -> list[Picture]:
+        """See :meth:`Workflow.pictures`: a window of each class, drawn from the records themselves."""
+        from groundswell.pipelines.das.pictures import example_windows
+
+        return example_windows(recipe, archive)
+
+    def not_measured(self, recipe: Any, archive: Archive) -> list[str]:
+        """See :meth:`Workflow.not_measured`."""
+        lines = []
+        if archive.table.column("record").nunique() and len({r.get("spacing_m") for r in archive.records}) == 1:
+            lines.append("Transfer to another cable: every record is of one channel spacing.")
+        return lines
+
+    def small(self, folder: Path, seed: int) -> DasRecipe:
+        """See :meth:`Workflow.small`."""
+        from groundswell.pipelines.das.simulate.archive import small_archive
+
+        archive = small_archive(folder / "archive", seed)
+        return build_recipe(DasRecipe, {
+            "data": {"folder": str(archive), "window_samples": 512, "stride_samples": 256,
+                     "noise_windows_per_record": 2},
+            "preprocess": {"scaling": "window", "decimate": 4},
+            "model": {"type": "fibre_cnn", "hidden_dim": 8, "num_layers": 2},
+            "loader": {"threads": 1},
+            "split": {"regime": "kfold", "folds": 2},
+            "train": {"epochs": 2, "batch_size": 8, "threads": 1, "tensorboard": False},
+            "evaluate": {"bootstrap": 200},
+        })
+
+    def export(self, run: RunFolder, path: Path, folds: Sequence[int]) -> dict[str, Any]:
+        """See :meth:`Workflow.export`."""
+        from groundswell.pipelines.das.ship import export_onnx_of
+
+        result = export_onnx_of(run, path, folds)
+        return {"largest_difference": result.parity.difference, "samples": result.parity.samples,
+                "exporter": result.exporter}
+
+
+def prepared_windows(recipe: DasRecipe, archive: Archive) -> ReadWindows:
+    """Reads windows as the network sees them: float32, shape (rows, time samples, channels)."""
+    preprocess = Preprocess(recipe.preprocess, float(archive.table.column("rate_hz").iloc[0]),
+                            recipe.data.window_samples)
+
+    def read(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        source = window_source(recipe, records_of(archive), archive.table, training=False)
+        out = {name: field.allocate(len(rows)) for name, field in source.fields.items()}
+        try:
+            source.read(rows, out)
+        finally:
+            source.close()
+        with torch.inference_mode():
+            x_bct: NDArray[np.float32] = preprocess(torch.from_numpy(out["x"])).x_bct.float().numpy()
+        return np.ascontiguousarray(x_bct.transpose(0, 2, 1))
+
+    return read
 
 
 WORKFLOW = DasWorkflow()

@@ -58,10 +58,14 @@ def scan(
 
 def label(
     folder: Annotated[Path, typer.Argument(help="Folder of records.")],
-    events: Annotated[Path | None, typer.Option(help="Catalogue (CSV or QuakeML) to make intervals.csv from; without it, "
-                                                     "each unlabelled file is asked for.")] = None,
+    events: Annotated[Path | None, typer.Option(help="Catalogue (CSV or QuakeML) to make intervals.csv from; without "
+                                                     "it, each unlabelled file is asked for.")] = None,
     annotator: Annotated[str, typer.Option(help="Who answers, for the journal.")] = "me",
-    out: Annotated[Path | None, typer.Option(help="Where to write the intervals; FOLDER/intervals.csv otherwise.")] = None,
+    latitude: Annotated[float | None, typer.Option(help="Of the fibre: with it, events are awaited at their travel "
+                                                        "time.")] = None,
+    longitude: Annotated[float | None, typer.Option(help="Of the fibre.")] = None,
+    duration_s: Annotated[float, typer.Option(help="Length of an event of which only the time is known.")] = 60.0,
+    out: Annotated[Path | None, typer.Option(help="Where to write the intervals; else FOLDER/intervals.csv.")] = None,
 ) -> None:
     """Label records: from a catalogue of events, or by asking for each file in the terminal.
 
@@ -70,7 +74,8 @@ def label(
     from groundswell.pipelines.das.labelling import label_by_asking, label_from_catalogue
 
     if events is not None:
-        print(label_from_catalogue(folder, events, out))
+        site = (latitude, longitude) if latitude is not None and longitude is not None else None
+        print(label_from_catalogue(folder, events, out, site=site, duration_s=duration_s))
     else:
         print(label_by_asking(folder, annotator))
 
@@ -120,8 +125,8 @@ def split(
 
 def simulate(
     out: Annotated[Path, typer.Argument(help="Folder for the simulated archive.")],
-    sets: Annotated[list[str] | None, typer.Option("--set", help="A knob of the simulator, e.g. --set events=60.")] = None,
-    hours: Annotated[float, typer.Option(help="A continuous archive of so many hours instead of one file an event.")] = 0,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="A knob of the simulator: --set events=60.")] = None,
+    hours: Annotated[float, typer.Option(help="A continuous archive of so many hours, not one file an event.")] = 0,
     knobs: Annotated[bool, typer.Option("--knobs", help="List the knobs and their defaults, and leave.")] = False,
 ) -> None:
     """Make an archive of simulated earthquakes and quarry blasts with exact truth beside it.
@@ -135,7 +140,7 @@ def simulate(
         for key, kind, default, meaning in describe_recipe(SimulateRecipe):
             print(f"{key}: {default}   ({kind})\n    {' '.join(meaning.split())}")
         return
-    from groundswell.pipelines.das.simulate import simulate_archive, simulate_continuous
+    from groundswell.pipelines.das.simulate.archive import simulate_archive, simulate_continuous
 
     recipe = build_recipe(SimulateRecipe, {}, sets or [], where="--set")
     if hours:
@@ -174,6 +179,11 @@ def detect(
     stride_s: Annotated[float, typer.Option(help="Seconds between windows; 0 takes the model's own stride.")] = 0.0,
     batch_size: Annotated[int, typer.Option(help="Windows in a batch.")] = 32,
     fold: Annotated[int, typer.Option(help="Use this fold's network alone (from 1); 0 averages all folds.")] = 0,
+    min_windows: Annotated[int, typer.Option(help="Least windows above the threshold in an event.")] = 1,
+    average_channels: Annotated[int, typer.Option(help="Average so many channels into one first: that much "
+                                                       "faster.")] = 1,
+    gate: Annotated[float, typer.Option(help="Leave out windows that nowhere rise to this many times the usual energy; "
+                                             "0 leaves out none.")] = 0.0,
     plot: Annotated[Path | None, typer.Option(help="Also draw the probability over time to this PNG.")] = None,
 ) -> None:
     """Turn a continuous archive into a catalogue of events.
@@ -183,7 +193,7 @@ def detect(
     from groundswell.pipelines.das.use import detect_with
 
     status = detect_with(model, inputs, out=out, threshold=threshold, stride_s=stride_s, batch_size=batch_size,
-                         fold=fold, plot=plot)
+                         fold=fold, plot=plot, average_channels=average_channels, gate=gate, min_windows=min_windows)
     raise typer.Exit(status)
 
 

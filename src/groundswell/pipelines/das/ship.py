@@ -1,0 +1,101 @@
+"""das: exporting a run: one ONNX file through the parity gate, or plain state dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.core.errors import InputError
+from groundswell.core.run import RunFolder
+from groundswell.deploy.export import ExportResult, export_onnx
+from groundswell.evaluate.figures import read_epochs
+from groundswell.pipelines.das.data import records_of, window_source
+from groundswell.pipelines.das.network import export_of, folds_of, tasks_of
+from groundswell.pipelines.das.recipe import DasRecipe
+from groundswell.pipelines.workflow import load_archive
+from groundswell.train.checkpoint import read_checkpoint
+from groundswell.train.weights import load_best, write_pth
+
+COMPARED = 128
+"""Windows of the run's own records that the exported file is compared on."""
+
+
+def export_run(run: RunFolder, *, to: str, out: Path | None, fold: int) -> list[str]:
+    """Export a run; what to tell the person, line by line.
+
+    Raises:
+        InputError: no such form, no such fold, or not trained.
+        RefusedError: the exported file disagrees with the network; nothing is written.
+    """
+    folds = folds_of(run, fold)
+    if to == "onnx":
+        result = export_onnx_of(run, out or run.path / "model.onnx", folds)
+        parity = result.parity
+        return [f"Wrote {result.path} ({result.path.stat().st_size / 2**20:.1f} MiB) by the exporter "
+                f"'{result.exporter}'.",
+                f"On {parity.samples} windows the largest difference of a probability is {parity.difference:.1e}; "
+                f"on other batch sizes and channel counts {parity.shape_difference:.1e}.",
+                f"Next: groundswell predict {result.path} FILES"]
+    if to == "weights":
+        written = write_state_dicts(run, out or run.path, folds)
+        return [f"Wrote {path}" for path in written]
+    raise InputError(f"There is no form '{to}' to export to", where="--to", fix="Choose onnx or weights")
+
+
+def export_onnx_of(run: RunFolder, path: Path, folds: Sequence[int]) -> ExportResult:
+    """Write the ONNX file and compare it on windows of the run's own records."""
+    return export_onnx(export_of(run, folds), path, lambda: _windows(run), run=run.path.name)
+
+
+def _windows(run: RunFolder) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """Batches of the run's windows, spread over all records; cables of different width come in batches of their own."""
+    recipe, archive = run.recipe(DasRecipe), load_archive(run.path)
+    source = window_source(recipe, records_of(archive), archive.table, training=False)
+    rows = np.unique(np.linspace(0, len(archive.table) - 1, COMPARED).astype(np.int64))
+    rows = np.resize(rows, COMPARED)  # a table smaller than that is gone through more than once
+    channels = archive.table.column("channels").to_numpy(np.int64)[rows]
+    any_fibre = recipe.model.type == "fibre_cnn"
+    try:
+        for width in np.unique(channels):
+            some = rows[channels == width]
+            for first in range(0, len(some), 16):
+                piece = some[first:first + 16]
+                out = {name: field.allocate(len(piece)) for name, field in source.fields.items()}
+                source.read(piece, out)
+                x = out["x"].astype(np.float32)
+                yield {"x": x[:, :, :width], "spacing_m": out["spacing_m"]} if any_fibre else {"x": x}
+    finally:
+        source.close()
+
+
+def write_state_dicts(run: RunFolder, folder: Path, folds: Sequence[int]) -> list[Path]:
+    """Write ``best_model.pth`` and a ``checkpoint_epoch_N.pth`` for each kept checkpoint, as plain state dicts.
+
+    With several folds each has its own folder ``fold-K``. Keys: epoch, model_state_dict, val_metrics, config, and in
+    checkpoints optimizer_state_dict.
+    """
+    config = run.recipe(DasRecipe).model_dump(mode="json")
+    written = []
+    for fold, task in zip(folds, tasks_of(run, folds), strict=True):
+        place = folder if len(folds) == 1 else folder / f"fold-{fold + 1}"
+        facts = load_best(task, run.fold_path(fold))
+        best = place / "best_model.pth"
+        write_pth(best, {"epoch": facts["epoch"], "model_state_dict": task.state_dict(),
+                         "val_metrics": facts["metrics"], "config": config})
+        written.append(best)
+        metrics = read_epochs(run.fold_path(fold) / "logs" / "epochs.csv")
+        for checkpoint in sorted((run.fold_path(fold) / "checkpoints").glob("step-*-epoch-*.ckpt")):
+            epoch = int(checkpoint.stem.rsplit("-", 1)[1])
+            state = read_checkpoint(checkpoint)
+            path = place / f"checkpoint_epoch_{epoch}.pth"
+            write_pth(path, {"epoch": epoch, "model_state_dict": state["model"],
+                             "optimizer_state_dict": state["optimiser"],
+                             "val_metrics": {name.removeprefix("val_"): values[epoch - 1]
+                                             for name, values in metrics.items() if name.startswith("val_")},
+                             "config": config})
+            written.append(path)
+    return written

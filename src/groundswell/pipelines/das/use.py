@@ -1,0 +1,122 @@
+"""das: using a model from the command line: predict, detect, plot. Only a run needs torch, an exported file does not."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from groundswell.core.errors import InputError
+from groundswell.core.progress import progress
+from groundswell.pipelines.das.predictor import Predictor
+
+if TYPE_CHECKING:
+    from groundswell.pipelines.das.predict import Progress
+
+
+def open_model(model: Path, *, fold: int = 0, device: str = "auto") -> Predictor:
+    """A predictor from the folder of a run (through torch) or from an exported file (through onnxruntime).
+
+    Raises:
+        InputError: it is neither, or was made by another pipeline.
+    """
+    if model.is_dir():
+        from groundswell.pipelines.das.network import run_predictor
+
+        return run_predictor(model, fold=fold, device=device)
+    from groundswell.deploy.artifact import Artifact
+
+    artifact = Artifact.open(model)
+    if artifact.metadata.get("pipeline") != "das":
+        raise InputError("This model was not made by the pipeline 'das'", where=model)
+    if fold:
+        raise InputError("An exported file holds one model: there is no fold to choose", where=model,
+                         fix="Leave --fold out, or export the fold by 'groundswell export --fold'")
+    return artifact
+
+
+def predict_with(model: Path, inputs: list[Path], *, out: Path, aggregate: str, fold: int, batch_size: int, device: str,
+                 plot: Path | None) -> int:
+    """Predict records and write ``out``; exit status 0, or 2 if any file could not be predicted."""
+    from groundswell.pipelines.das.predict import predict_inputs, write_csv, write_json
+
+    if aggregate not in ("average", "vote"):
+        raise InputError(f"There is no aggregation '{aggregate}'", where="--aggregate", fix="Choose average or vote")
+    if out.suffix.lower() not in (".json", ".csv"):
+        raise InputError("Predictions are written as .json or .csv", where=f"--out {out}")
+    predictor = open_model(model, fold=fold, device=device)
+    with _seconds_bar("predict") as tell:
+        results = predict_inputs(predictor, inputs, aggregate="vote" if aggregate == "vote" else "average",
+                                 batch=batch_size, progress=tell)
+    (write_csv if out.suffix.lower() == ".csv" else write_json)(results, out)
+    if plot is not None:
+        from groundswell.pipelines.das.plots import plot_predictions
+
+        plot_predictions(results, plot)
+    failed = [result for result in results if result.error]
+    for result in results:
+        if result.error:
+            print(f"{result.file}: {result.error}", file=sys.stderr)
+        else:
+            print(f"{result.file}: {result.class_name} {result.confidence:.3f}"
+                  + "".join(f"; {note}" for note in result.notes))
+    print(f"Wrote {out}: {len(results) - len(failed)} predicted, {len(failed)} failed.")
+    return 2 if failed else 0
+
+
+def detect_with(model: Path, inputs: list[Path], *, out: Path, threshold: float, stride_s: float, batch_size: int,
+                fold: int, plot: Path | None, average_channels: int, gate: float, min_windows: int) -> int:
+    """Detect events and write ``out``; exit status 0, or 2 if any file could not be read."""
+    from groundswell.pipelines.das.detect import DetectSettings, detect
+    from groundswell.pipelines.das.detect_output import summary, write_detections
+
+    if out.suffix.lower() not in (".csv", ".xml", ".qml", ".quakeml"):
+        raise InputError("Catalogues are written as .csv or .xml (QuakeML)", where=f"--out {out}")
+    settings = DetectSettings(threshold=threshold, stride_s=stride_s or None, batch=batch_size, gate=gate,
+                              average_channels=average_channels, min_windows=min_windows)
+    predictor = open_model(model, fold=fold)
+    with _seconds_bar("detect") as tell:
+        found = detect(predictor, inputs, settings, progress=tell)
+    notes = write_detections(found, out)
+    if plot is not None:
+        from groundswell.pipelines.das.plots import plot_detections
+
+        plot_detections(found, plot)
+    for line in (*summary(found), *notes):
+        print(line)
+    print(f"Wrote {out}.")
+    return 2 if found.failures else 0
+
+
+@contextlib.contextmanager
+def _seconds_bar(verb: str) -> Iterator[Progress]:
+    """A bar of recorded seconds that is told (seconds done, seconds in all, file)."""
+    with progress(None, verb, "s of recording") as bar:
+        done = 0
+
+        def tell(done_s: float, total_s: float, file: str) -> None:
+            nonlocal done
+            bar.note(f"{Path(file).name}, {100 * done_s / total_s:.0f} %" if total_s else Path(file).name)
+            bar.advance(max(0, int(done_s) - done))
+            done = max(done, int(done_s))
+
+        yield tell
+
+
+def plot_file(file: Path, out: Path | None, *, start_s: float, length_s: float, percentile: float,
+              events: Path | None) -> Path:
+    """Draw the first waveform of a file; returns the picture's path."""
+    from groundswell.pipelines.das.formats import find_records
+    from groundswell.pipelines.das.plots import marks_of, plot_waterfall
+
+    records = find_records(file)
+    waveforms = [record for record in records if record.kind == "waveform"] or records
+    if not waveforms:
+        raise InputError("There is no record in this file", where=file)
+    path = out or file.with_suffix(".png")
+    marks = marks_of(events, waveforms[0]) if events is not None else ()
+    plot_waterfall(waveforms[0], path, start_s=start_s, length_s=length_s or None, clip_percentile=percentile,
+                   events=marks)
+    return path
