@@ -11,14 +11,18 @@ from scipy.signal import butter, sosfilt
 
 from groundswell.deploy.streaming import Stream
 
-BAND_HZ = (1.0, 20.0)
-"""Where local and regional events stand out of the noise of a fibre; what the energy is measured in."""
+BAND_HZ = (3.0, 30.0)
+"""Where P waves of local and regional events stand out of what traffic and the sea do to a fibre."""
 _BIN_S = 0.05
-_NOISE_S = 6.0
-_GROUPS = 64
+_NOISE_S = 20.0
+_SHORT_S, _LONG_S = 0.5, 3.0
+_CAP = 8.0
+_LEAST_RISE = 4.0  # of the noise's own deviation
+_LEAST_SHARE = 0.06  # of the largest rise: how weak a P wave before its S wave may be
 _SETTLE_S = 2.0
-_RISE = 2.0
-_LEAST_GROUPS = 3
+_BODY_S = 60.0
+_ABOVE_NOISE = 4.0
+_OVER = 2.0
 _PIECE_BYTES = 32 * 2**20
 
 
@@ -28,7 +32,7 @@ class Extent:
 
     Attributes:
         onset_s: its first arrival, seconds from the start of the stream.
-        end_s: when the energy is back within twice the noise before it, or where the windows end.
+        end_s: when its energy, in the same band, stands at twice the noise for the last time; within its windows.
         channel_start: first channel on which it stands above the noise before it.
         channel_stop: one past the last.
         refined: whether an arrival was found; otherwise the times are those of the windows.
@@ -78,49 +82,41 @@ def _band(rate_hz: float) -> NDArray[np.float32] | None:
     return np.asarray(butter(2, low, "highpass", fs=rate_hz, output="sos"), np.float32)
 
 
-def change_point(energy: NDArray[np.floating]) -> tuple[int, float]:
-    """The bin at which a series of energies most likely changes its level.
+def rise(energy: NDArray[np.float32], before: int, after: int) -> NDArray[np.float64]:
+    """By how much energy rises at each bin: the mean of the stack over ``after`` bins less that over ``before`` bins.
 
-    The minimum of Akaike's criterion over two exponential distributions, k log(mean before) + (n - k) log(mean after):
-    the picker of Maeda (1985) applied to energies, whose mean is the variance of the signal.
+    The stack is the mean over channels of log(1 + energy / noise), the noise being the channel's median and the ratio
+    capped at 8: a short-term against a long-term average (Allen, 1978) that one loud channel, or a car passing a few of
+    them, hardly moves. Channels without any noise are dead and do not count.
+
+    Args:
+        energy: shape (bins, channels).
+        before: length of the long-term average, which ends where the bin begins.
+        after: length of the short-term one, which begins there.
 
     Returns:
-        The first bin of the new level and the ratio of the new to the old; (0, 1.0) where there are too few bins.
+        Float64, shape (bins,); 0 at both ends, where an average would be too short, and everywhere if all are dead.
     """
-    n = len(energy)
-    if n < 6:
-        return 0, 1.0
-    total = np.cumsum(energy, dtype=np.float64)
-    k = np.arange(2, n - 1)
-    floor = max(float(total[-1]) / n * 1e-9, 1e-300)
-    before, behind = np.maximum(total[k - 1] / k, floor), np.maximum((total[-1] - total[k - 1]) / (n - k), floor)
-    best = int(np.argmin(k * np.log(before) + (n - k) * np.log(behind)))
-    return int(k[best]), float(behind[best] / before[best])
-
-
-def arrival(energy: NDArray[np.floating], smooth_bins: int) -> int | None:
-    """The bin in which energy first rises for good: the change point before the maximum, then any earlier one that
-    still stands above the noise (a P wave before a stronger S wave)."""
-    peak = int(np.argmax(uniform_filter1d(energy, smooth_bins, mode="nearest")))
-    pick, ratio = change_point(energy[: peak + smooth_bins])
-    if ratio < _RISE:
-        return None
-    for _ in range(3):
-        earlier, ratio = change_point(energy[:pick])
-        settled = pick - earlier >= smooth_bins // 2 and earlier >= smooth_bins // 2
-        if ratio < _RISE or not settled:
-            break
-        pick = earlier
-    return pick
+    noise = np.median(energy, axis=0)
+    alive = np.isfinite(noise) & (noise > 0)
+    out = np.zeros(len(energy))
+    if not alive.any() or len(energy) <= before + after:
+        return out
+    stack = np.log1p(np.minimum(energy[:, alive] / noise[alive], _CAP)).mean(axis=1, dtype=np.float64)
+    total = np.concatenate([[0.0], np.cumsum(stack)])
+    at = np.arange(before // 2, len(energy) - after + 1)
+    first = np.maximum(at - before, 0)
+    out[at[0] : at[-1] + 1] = (total[at + after] - total[at]) / after - (total[at] - total[first]) / (at - first)
+    return out
 
 
 def locate(stream: Stream, rate_hz: float, first: tuple[float, float], last: tuple[float, float]) -> Extent:
     """Refine the windows of an event to its onset, end and channels.
 
-    The onset is sought from one window's length before the first window that holds the event to that window's end. The
-    energy of every channel is scaled by its own noise; neighbouring channels are stacked into at most 64 groups; each
-    group's first arrival is picked (:func:`arrival`); the onset is the tenth percentile of the groups' arrivals, which
-    a car passing near a few channels does not move.
+    The onset is sought from one window's length before the first window that holds the event to half a window beyond
+    it: the first time that the stacked energy (:func:`rise`) rises by four times the deviation of the noise before and
+    by 6 % of its largest rise, so that a weak P wave is not passed over for the S wave; then the steepest rise within
+    the next second.
 
     Args:
         stream: an uninterrupted section, (time, channel), as recorded.
@@ -128,65 +124,64 @@ def locate(stream: Stream, rate_hz: float, first: tuple[float, float], last: tup
         first: start and stop of the event's first window, seconds.
         last: start and stop of its last window.
     """
-    length_s, width = stream.samples / rate_hz, first[1] - first[0]
+    width_s = first[1] - first[0]
     samples_per_bin = max(1, round(_BIN_S * rate_hz))
     bin_s = samples_per_bin / rate_hz
-    sought = max(0.0, first[0] - width)
-    start = max(0, round((sought - _NOISE_S) * rate_hz))
-    stop = min(stream.samples, round(min(first[1] + width / 2, length_s) * rate_hz))
+    start = max(0, round((first[0] - width_s - _NOISE_S) * rate_hz))
+    stop = min(stream.samples, round((first[1] + width_s / 2) * rate_hz))
     energy = energy_bins(stream, start, stop, rate_hz, samples_per_bin)
-    smooth_bins = max(2, round(1.0 / bin_s))
-    unrefined = Extent(first[0], last[1], 0, stream.channels, False)
-    if len(energy) < 3 * smooth_bins:
-        return unrefined
-    noise = np.quantile(energy, 0.25, axis=0) / 0.75
-    alive = np.isfinite(noise) & (noise > 0)
-    if not alive.any():
-        return unrefined
-    scaled = energy[:, alive] / noise[alive]
-    onset = _onset_bin(scaled, smooth_bins)
+    sought = min(max(0, round((first[0] - width_s - start / rate_hz) / bin_s)), len(energy))
+    onset = _onset_bin(energy, sought, bin_s)
     if onset is None:
-        return unrefined
+        return Extent(first[0], last[1], 0, stream.channels, False)
     onset_s = start / rate_hz + onset * bin_s
-    before = energy[max(0, onset - round(_NOISE_S / bin_s)) : max(onset, 1)]
-    channels = _channels(before, energy[onset:], alive)
-    end_s = _end_s(stream, rate_hz, samples_per_bin, before.mean(axis=0), channels, (onset_s, last))
-    return Extent(onset_s, end_s, channels[0], channels[1], True)
+    before = energy[max(0, onset - round(2 * _LONG_S / bin_s)) : max(onset, 1)].mean(axis=0)
+    last_s = max(last[1], onset_s + 1.0)
+
+    def between(start_s: float, stop_s: float) -> NDArray[np.float32]:
+        return energy_bins(stream, round(start_s * rate_hz), min(stream.samples, round(stop_s * rate_hz)), rate_hz,
+                           samples_per_bin)
+
+    body = between(onset_s, min(last_s, onset_s + _BODY_S))
+    tail_s = max(onset_s, last_s - _BODY_S)
+    tail = body if tail_s == onset_s else between(tail_s, last_s)
+    channels = _channels(before, body, round(1.0 / bin_s))
+    loud = _loud_bins(before[slice(*channels)], tail[:, slice(*channels)], round(1.0 / bin_s))
+    return Extent(onset_s, max(tail_s + loud * bin_s, onset_s + 1.0), channels[0], channels[1], True)
 
 
-def _onset_bin(scaled: NDArray[np.float32], smooth_bins: int) -> int | None:
-    groups = np.array_split(np.arange(scaled.shape[1]), min(_GROUPS, scaled.shape[1]))
-    # Within a group one loud channel must not drown the others.
-    picks = [arrival(np.minimum(scaled[:, g], 50 * np.median(scaled[:, g], axis=1, keepdims=True) + 50).mean(axis=1),
-                     smooth_bins) for g in groups]
-    found = np.array([p for p in picks if p is not None])
-    if len(found) >= min(_LEAST_GROUPS, len(groups)):
-        return int(np.quantile(found, 0.1, method="nearest"))
-    return arrival(np.median(scaled, axis=1), smooth_bins)
+def _onset_bin(energy: NDArray[np.float32], sought: int, bin_s: float) -> int | None:
+    before, after = max(3, round(_LONG_S / bin_s)), max(1, round(_SHORT_S / bin_s))
+    risen = rise(energy, before, after)
+    quiet, here = risen[before:sought], risen[sought:]
+    if not len(here) or here.max() <= 0:
+        return None
+    # Close to the start of a section there is no noise to learn from: half the largest rise is then asked for.
+    known = len(quiet) >= 2 * before
+    deviation = 1.4826 * float(np.median(np.abs(quiet - np.median(quiet)))) if known else 0.0
+    least = max(_LEAST_RISE * deviation, (_LEAST_SHARE if known else 0.5) * float(here.max()))
+    if here.max() < least:
+        return None
+    crossing = int(np.flatnonzero(here >= least)[0])
+    return sought + crossing + int(np.argmax(here[crossing : crossing + max(1, round(1.0 / bin_s))]))
 
 
-def _channels(before: NDArray[np.float32], event: NDArray[np.float32], alive: NDArray[np.bool_]) -> tuple[int, int]:
+def _channels(before: NDArray[np.float32], event: NDArray[np.float32], second: int) -> tuple[int, int]:
     """Range of channels on which the event stands above the noise, half-open; all where it does on none."""
-    level = np.maximum(before.mean(axis=0), 1e-30)
+    if not len(event):
+        return 0, len(before)
     # The loudest second of each channel: waves arrive at different times along the fibre.
-    loudest = uniform_filter1d(event, max(1, min(20, len(event))), axis=0, mode="nearest").max(axis=0)
-    ratio = np.where(alive, loudest / level, 0.0)
-    smooth = median_filter(ratio, size=min(5, len(ratio)), mode="nearest")
-    above = np.flatnonzero(smooth >= 2 * _RISE)
+    loudest = uniform_filter1d(event, max(1, min(second, len(event))), axis=0, mode="nearest").max(axis=0)
+    ratio = np.where(before > 0, loudest / np.maximum(before, np.finfo(np.float32).tiny), 0.0)
+    above = np.flatnonzero(median_filter(ratio, size=min(5, len(ratio)), mode="nearest") >= _ABOVE_NOISE)
     return (int(above[0]), int(above[-1]) + 1) if len(above) else (0, len(ratio))
 
 
-def _end_s(stream: Stream, rate_hz: float, samples_per_bin: int, noise: NDArray[np.float32],
-           channels: tuple[int, int], span: tuple[float, tuple[float, float]]) -> float:
-    """When the energy of the event's channels last stands at twice the noise, within the last window."""
-    onset_s, (last_start_s, last_stop_s) = span
-    start = round(max(onset_s, last_start_s - (last_stop_s - last_start_s)) * rate_hz)
-    stop = min(stream.samples, round(last_stop_s * rate_hz))
-    if stop - start < 2 * samples_per_bin:
-        return last_stop_s
-    energy = energy_bins(stream, start, stop, rate_hz, samples_per_bin)[:, slice(*channels)]
-    level = np.maximum(noise[slice(*channels)], 1e-30)
-    mean = uniform_filter1d(np.median(energy / level, axis=1), max(2, round(rate_hz / samples_per_bin)), mode="nearest")
-    loud = np.flatnonzero(mean >= _RISE)
-    end_s = start / rate_hz + (int(loud[-1]) + 1 if len(loud) else 0) * samples_per_bin / rate_hz
-    return float(min(max(end_s, onset_s + 1.0), max(last_stop_s, onset_s + 1.0)))
+def _loud_bins(before: NDArray[np.float32], event: NDArray[np.float32], second: int) -> int:
+    """How many bins pass until the energy, averaged over a second, stands at twice the noise for the last time."""
+    if not len(event):
+        return 0
+    level = np.maximum(before, np.finfo(np.float32).tiny)
+    mean = uniform_filter1d(np.median(event / level, axis=1), max(1, second), mode="nearest")
+    loud = np.flatnonzero(mean >= _OVER)
+    return int(loud[-1]) + 1 if len(loud) else 0

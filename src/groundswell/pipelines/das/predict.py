@@ -163,12 +163,11 @@ def usable(record: Record) -> None:
     """Refuse a record that no model can say anything about.
 
     Raises:
-        InputError: it is not a waveform, is empty, or does not say its sampling rate.
+        InputError: it is not a waveform, is empty, or its sampling rate is unknown.
     """
     if record.kind != "waveform" or record.samples < 1 or record.channels < 1:
-        kind = f"a {record.kind}, not a waveform" if record.kind and record.kind != "waveform" else "no usable record"
-        reason = f": {record.verdict}" if record.verdict not in ("", "ok") else ""
-        raise InputError(f"This is {kind}{reason}", where=record.path)
+        reason = record.verdict if record.verdict not in ("", "ok") else f"it is {record.kind or 'empty'}"
+        raise InputError(f"No model can be applied to this record: {reason}", where=record.path)
     if not record.rate_hz:
         raise InputError("The record does not say its sampling rate", where=record.path,
                          fix="A model cannot be applied to time samples of unknown length")
@@ -197,7 +196,8 @@ def notes_on(predictor: Predictor, record: Record) -> list[str]:
     notes = []
     rate_hz, spacing_m = record.rate_hz or 0.0, record.spacing_m or 0.0
     if rate_ratio(rate_hz, predictor.rate_hz) != (1, 1):
-        notes.append(f"resampled from {rate_hz:g} Hz to {predictor.rate_hz:g} Hz")
+        lost = f"; nothing above {rate_hz / 2:g} Hz was recorded" if rate_hz < predictor.rate_hz else ""
+        notes.append(f"resampled from {rate_hz:g} Hz to {predictor.rate_hz:g} Hz{lost}")
     if predictor.spacing_m and not spacing_m and record.channels > 1:
         notes.append(f"channel spacing unknown; the model was trained at {predictor.spacing_m:g} m")
     elif predictor.spacing_m and spacing_m and abs(spacing_m / predictor.spacing_m - 1) > 0.01:
@@ -221,7 +221,7 @@ def _predict(predictor: Predictor, result: Prediction, record: Record, aggregate
         result.notes.append(f"{len(record.gaps)} gap(s) of {missing_s:.1f} s in all skipped")
     starts_s: list[NDArray[np.float64]] = []
     probabilities: list[NDArray[np.float64]] = []
-    nonfinite = 0
+    nonfinite, flat = 0, True
     for start, stop in _long_enough(ranges, predictor.window_samples * rate_hz / predictor.rate_hz, result.notes):
         inner = PieceStream([Piece(record, start, stop)], open_reader, channels)
         try:
@@ -232,9 +232,12 @@ def _predict(predictor: Predictor, result: Prediction, record: Record, aggregate
                 probabilities.append(predictor.predict(part.x, record.spacing_m or 0.0))
                 starts_s.append(start / rate_hz + part.starts / step_hz)
                 nonfinite += part.nonfinite
+                flat = flat and bool(part.x.min() == part.x.max())
                 yield float(starts_s[-1][-1])
         finally:
             inner.close()
+    if flat:
+        raise InputError("Every value of this record is the same: there is nothing to predict from", where=record.path)
     if nonfinite:
         result.notes.append(f"{nonfinite} values that are not numbers were taken as zero")
     result.window_start_s, result.window_probabilities = np.concatenate(starts_s), np.concatenate(probabilities)
