@@ -123,6 +123,7 @@ def test_intervals_are_made_of_events_in_records_and_of_nothing_in_them():
               "d.h5": "2022-09-06T00:00:00", "no clock.h5": None}
     records = {name: memory_record(name, np.zeros((10_000, 1), np.float32), start=begin)
                for name, begin in begins.items()}
+    records["psd.h5"] = memory_record("psd.h5", np.zeros((10, 1), np.float32), kind="spectrum")
     frame = pd.DataFrame({
         "event_id": ["split", "early", "odd"], "kind": ["earthquake", "earthquake", "sonic boom"], "latitude": np.nan,
         "longitude": np.nan, "depth_km": np.nan, "magnitude": np.nan,

@@ -196,7 +196,7 @@ def intervals_from_catalogue(catalogue: pd.DataFrame, records: Mapping[str, Reco
 
     Args:
         catalogue: as :func:`read_catalogue` returns it.
-        records: waveforms by key.
+        records: by key; what is no waveform is passed over.
         classes: names of the labels.
         rule: when an event is at the fibre.
     """
@@ -207,6 +207,8 @@ def intervals_from_catalogue(catalogue: pd.DataFrame, records: Mapping[str, Reco
     rows: list[tuple[str, float, float, str, str]] = []
     untimed, met = [], np.zeros(len(ids), bool)
     for key, record in records.items():
+        if record.kind != "waveform":
+            continue
         duration = record.duration_s
         if record.start_time is None or duration is None:
             untimed.append(key)
