@@ -203,7 +203,8 @@ def test_controls_are_chosen_by_name():
     handed = []
     chosen = das_controls(("start_hour", "permuted_labels"), lambda name: handed.append(name) or world.logistic_fit,
                           lambda rows: np.zeros((len(rows), 8, 1), np.float32))
-    assert [control.name for control, _ in chosen] == ["start_hour", "permuted_labels"] and handed == ["permuted_labels"]
+    assert [control.name for control, _ in chosen] == ["start_hour", "permuted_labels"]
+    assert handed == ["permuted_labels"]
     every = das_controls(EvaluateRecipe().controls, lambda name: world.logistic_fit, sines(world.make_table(2)))
     assert [control.name for control, _ in every] == list(EvaluateRecipe().controls)
     assert {control.kind for control, _ in every} == {"null", "rival"}

@@ -46,10 +46,10 @@ def make_split(table: SampleTable, folds: int = 5, *, grouped: bool = True) -> S
     kinds = np.arange(len(names)) % 2
     for kind in (0, 1):
         which = rng.permutation(np.flatnonzero(kinds == kind))
-        order[which] = np.arange(len(which))
+        order[which] = np.arange(len(which)) if folds < len(names) else 2 * np.arange(len(which)) + kind
     assignment = np.full((len(table), folds), TRAIN, np.int8)
     for fold in range(folds):
-        assignment[(order % folds == (fold + 1) % folds)[codes] & (order % 2 == 0)[codes], fold] = VALIDATION
+        assignment[(order % folds == (fold + 1) % folds)[codes] & (order // folds % 2 == 0)[codes], fold] = VALIDATION
         assignment[(order % folds == fold)[codes], fold] = TEST
     return SplitManifest.of(table, assignment, "kfold" if grouped else "ungrouped", 1, {})
 

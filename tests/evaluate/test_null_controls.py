@@ -78,12 +78,14 @@ def test_dealt_classes_tell_nothing_within_any_part_either():
             assert abs((truth[rows] == new[rows]).mean() - 0.5) <= 0.17
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_permuted_labels_stay_near_the_majority_rate_where_nothing_leaks(seed):
-    table = make_table(60, seed=seed)
-    found = scored(table, make_split(table), PERMUTED, permuted_labels(logistic_fit, seed))
-    assert found.verdict.state == "inside" and found.verdict.beaten
-    assert 0.25 < found.also["against the true classes"].value < 0.75
+def test_permuted_labels_stay_near_the_majority_rate_where_nothing_leaks():
+    runs = []
+    for seed in range(10):
+        table = make_table(40, seed=seed)
+        runs.append(scored(table, make_split(table), PERMUTED, permuted_labels(logistic_fit, seed)))
+    assert [run.verdict.state for run in runs].count("above") <= 1  # by chance one in forty
+    assert np.mean([run.scores.accuracy.value for run in runs]) == pytest.approx(0.5, abs=0.08)
+    assert all(run.also["against the true classes"].method == "wilson" for run in runs)
 
 
 def test_permuted_labels_find_a_leak():

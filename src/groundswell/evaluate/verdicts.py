@@ -50,7 +50,7 @@ def judge(control: Control, scores: Scores, model: Scores, difference: Estimate,
         text = f"{control.who} reaches {written(theirs)}, above the majority rate of {rate:.3f}: {control.means}"
     elif theirs.high < rate:
         state, text = "below", (f"Its {percent} interval lies below the majority rate of {rate:.3f}: it is worse than "
-                                "guessing, as happens when leaving an event out makes its class the rarer one in "
+                                "guessing, by chance or because leaving an event out makes its class the rarer one in "
                                 "training. That is no sign of a leak.")
     else:
         state, text = "inside", f"The majority rate of {rate:.3f} lies inside its {percent} interval, as it must."
