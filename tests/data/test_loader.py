@@ -170,10 +170,12 @@ def test_what_a_reader_raises_reaches_the_consumer_unchanged_and_the_loader_live
 
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_a_consumer_may_leave_early(prefetch):
-    made = loader(SlowSource({"x": X}, seconds=0.002), prefetch_batches=prefetch)
+    source = SlowSource({"x": X}, seconds=0.02)
+    made = loader(source, threads=1, prefetch_batches=prefetch)
     for _ in made.iterate(0):
         break
     assert our_threads() == []
+    assert source.reads <= 2, "at most the batch that was being read is finished"
     with pytest.raises(ZeroDivisionError):
         for _ in made.iterate(0):
             raise ZeroDivisionError

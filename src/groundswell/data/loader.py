@@ -76,9 +76,8 @@ class _Ahead:
 
     def take(self) -> _Slot:
         """The next filled slot; raises what the reading of it raised."""
+        # What still lies ready after the end may be overwritten by a later pass.
         got = _ended() if self._stopped else self._ready.get()
-        if self._stopped:  # a slot that is ready still may be overwritten by a later pass
-            raise _ended()
         if isinstance(got, BaseException):
             raise got
         return got

@@ -32,8 +32,8 @@ class Finding:
         kind: ``"group"``, ``"event"``, ``"record"`` or ``"content"`` (the same value in two parts), or ``"overlap"``
             (samples whose [start, stop) cuts into that of a sample of the same record in another part).
         count: how many values (for overlaps: samples), over all folds together, each counted once.
-        folds: folds it happens in.
-        examples: a few, in words.
+        folds: folds it happens in, counting from 0.
+        examples: a few, in words; in words, folds count from 1.
     """
 
     kind: str
@@ -247,7 +247,7 @@ def _search(kind: str, look: _Values | _Ranges, assignment: NDArray[np.int8]) ->
         ever = shared if ever is None else ever | shared
         if shared.any():
             folds.append(fold)
-            suffix = f" of fold {fold}" if assignment.shape[1] > 1 else ""
+            suffix = f" of fold {fold + 1}" if assignment.shape[1] > 1 else ""
             wanted = np.flatnonzero(shared)[:_EXAMPLES - len(examples)]
             examples += [f"{text}{suffix}" for text in look.examples(part, wanted)]
     if ever is None or not folds:

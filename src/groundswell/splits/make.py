@@ -91,11 +91,11 @@ def _check_parts(parts: NDArray[np.int8], groups: Groups, recipe: SplitRecipe) -
     for part, name in PARTS.items():
         empty = np.flatnonzero(~(useful == part).any(axis=0))
         if len(empty):
-            raise InputError(f"With {len(useful)} groups nothing is left for the {name} part of fold {empty[0]}",
+            raise InputError(f"With {len(useful)} groups nothing is left for the {name} part of fold {empty[0] + 1}",
                              where=f"split.regime={recipe.regime}", fix="Label more events")
     for k in np.flatnonzero(groups.holds.any(axis=0)):
         without = np.flatnonzero(~(parts[groups.holds[:, k]] == TRAIN).any(axis=0))
         if len(without):
-            raise InputError(f"The training part of fold {without[0]} has no sample of '{groups.classes[k]}', which "
+            raise InputError(f"The training part of fold {without[0] + 1} has no sample of '{groups.classes[k]}', which "
                              f"{int(groups.holds[:, k].sum())} of {len(groups)} groups hold",
                              where=f"split.regime={recipe.regime}", fix="Add groups with samples of that class")
