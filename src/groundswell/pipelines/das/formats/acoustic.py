@@ -6,7 +6,7 @@ from pathlib import Path
 
 import h5py
 
-from groundswell.pipelines.das.formats import hdf5
+from groundswell.pipelines.das.formats import contents, hdf5
 from groundswell.pipelines.das.formats.clock import from_text, steady
 from groundswell.pipelines.das.formats.hdf5 import Facts
 from groundswell.pipelines.das.record import Record
@@ -16,8 +16,8 @@ _NEUBREX = ("NEUBRESCOPE.DAS.Model", "TimeSamplingInterval(seconds)", "SpatialSa
 
 
 def _has(file: h5py.File, marks: tuple[str, ...]) -> bool:
-    dataset = hdf5.array(file, "Acoustic")
-    return dataset is not None and hdf5.two_dimensional(dataset) and all(mark in dataset.attrs for mark in marks)
+    dataset = contents.array(file, "Acoustic")
+    return dataset is not None and contents.two_dimensional(dataset) and all(mark in dataset.attrs for mark in marks)
 
 
 def recognises(file: h5py.File) -> bool:
@@ -26,26 +26,27 @@ def recognises(file: h5py.File) -> bool:
 
 
 def _silixa(dataset: h5py.Dataset) -> Facts:
-    spacing, stretch = hdf5.number(dataset, "SpatialResolution[m]"), hdf5.number(dataset, "Fibre Length Multiplier")
-    start = from_text(hdf5.text(dataset, "GPSTimeStamp"))
+    spacing = contents.number(dataset, "SpatialResolution[m]")
+    stretch = contents.number(dataset, "Fibre Length Multiplier")
+    start = from_text(contents.text(dataset, "GPSTimeStamp"))
     if start is None:
-        start = from_text(hdf5.text(dataset, "CPUTimeStamp"))
+        start = from_text(contents.text(dataset, "CPUTimeStamp"))
     samples, channels = map(int, dataset.shape)
     return Facts("silixa", "time,channel", "metadata",
-                 steady(samples, hdf5.number(dataset, "SamplingFrequency[Hz]"), start), channels,
+                 steady(samples, contents.number(dataset, "SamplingFrequency[Hz]"), start), channels,
                  spacing_m=None if spacing is None else spacing * (stretch or 1.0),
-                 gauge_m=hdf5.number(dataset, "GaugeLength"))
+                 gauge_m=contents.number(dataset, "GaugeLength"))
 
 
 def _neubrex(dataset: h5py.Dataset) -> Facts:
-    step_s = hdf5.number(dataset, "TimeSamplingInterval(seconds)")
-    start = from_text(hdf5.text(dataset, "GPSTimeStamp(UTC)"))
+    step_s = contents.number(dataset, "TimeSamplingInterval(seconds)")
+    start = from_text(contents.text(dataset, "GPSTimeStamp(UTC)"))
     if start is None:
-        start = from_text(hdf5.text(dataset, "CPUTimeStamp(UTC)"))
+        start = from_text(contents.text(dataset, "CPUTimeStamp(UTC)"))
     samples, channels = map(int, dataset.shape)
     return Facts("neubrex", "time,channel", "metadata", steady(samples, 1 / step_s if step_s else None, start),
-                 channels, spacing_m=hdf5.number(dataset, "SpatialSamplingInterval"),
-                 gauge_m=hdf5.number(dataset, "GaugeLength"), units=hdf5.text(dataset, "DataPhysicalUnit"))
+                 channels, spacing_m=contents.number(dataset, "SpatialSamplingInterval"),
+                 gauge_m=contents.number(dataset, "GaugeLength"), units=contents.text(dataset, "DataPhysicalUnit"))
 
 
 def describe(file: h5py.File, path: Path) -> list[Record]:

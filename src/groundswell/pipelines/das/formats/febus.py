@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
-from groundswell.pipelines.das.formats import hdf5
+from groundswell.pipelines.das.formats import contents, hdf5
 from groundswell.pipelines.das.formats.clock import Clock, Piece, steady
 from groundswell.pipelines.das.formats.generic import kind_of
 from groundswell.pipelines.das.formats.hdf5 import Facts, Hdf5Reader
@@ -30,8 +30,8 @@ _HARDWARE_RATE_HZ = 1e8  # early files give the digitiser's clock as SamplingRat
 
 
 def _sources(file: h5py.File) -> Iterator[h5py.Group]:
-    for _, group in hdf5.members(file):
-        for name, source in hdf5.members(group) if isinstance(group, h5py.Group) else ():
+    for _, group in contents.members(file):
+        for name, source in contents.members(group) if isinstance(group, h5py.Group) else ():
             if name.startswith("Source") and isinstance(source, h5py.Group) and all(m in source.attrs for m in _MARKS):
                 yield source
 
@@ -53,16 +53,16 @@ class Blocks:
 
 
 def _block_time_s(zone: h5py.Group, times: NDArray[np.float64]) -> float | None:
-    block_rate_millihertz = hdf5.number(zone, "BlockRate")
+    block_rate_millihertz = contents.number(zone, "BlockRate")
     if block_rate_millihertz:
         return 1000.0 / block_rate_millihertz
     return float(np.median(np.diff(times))) if len(times) > 1 else None
 
 
 def _step_s(zone: h5py.Group) -> float | None:
-    spacing = np.ravel(np.asarray(hdf5.value(zone, "Spacing"), dtype=np.float64))
+    spacing = np.ravel(np.asarray(contents.value(zone, "Spacing"), dtype=np.float64))
     from_spacing = float(spacing[1]) / 1000 if spacing.size > 1 and spacing[1] > 0 else None
-    rate_hz = hdf5.number(zone, "SamplingRate")
+    rate_hz = contents.number(zone, "SamplingRate")
     # Files that carry a version have the true step in Spacing; before, it was in SamplingRate.
     if "Version" not in zone.attrs and rate_hz and rate_hz < _HARDWARE_RATE_HZ:
         return 1 / rate_hz
@@ -77,10 +77,10 @@ def blocks_of(zone: h5py.Group, shape: tuple[int, int, int], times: NDArray[np.f
     step_s, rows = _step_s(zone), shape[1]
     if not step_s:
         return None
-    extent = np.ravel(np.asarray(hdf5.value(zone, "Extent"), dtype=np.float64))
+    extent = np.ravel(np.asarray(contents.value(zone, "Extent"), dtype=np.float64))
     block_time_s = _block_time_s(zone, times)
     trimmed = extent.size > 2 and extent[2] != 0
-    overlap = hdf5.number(zone, "Overlap", "BlockOverlap")
+    overlap = contents.number(zone, "Overlap", "BlockOverlap")
     if trimmed and block_time_s:
         keep = round(block_time_s / step_s)
     else:
@@ -108,7 +108,7 @@ def _pieces(blocks: Blocks, times: NDArray[np.float64]) -> tuple[tuple[Piece, ..
 
 def _clock(zone: h5py.Group, blocks: Blocks, times: NDArray[np.float64]) -> Clock:
     pieces, backwards = _pieces(blocks, times)
-    origin = np.ravel(np.asarray(hdf5.value(zone, "Origin"), dtype=np.float64))
+    origin = np.ravel(np.asarray(contents.value(zone, "Origin"), dtype=np.float64))
     start = None
     if times.size and times[0] > 0:
         # A block's time is that of its reference sample; Origin leads from it to the block's first row.
@@ -127,10 +127,10 @@ def describe(file: h5py.File, path: Path) -> list[Record]:
     """
     records = []
     for source in _sources(file):
-        stamps = hdf5.array(source, "time")
+        stamps = contents.array(source, "time")
         times = np.empty(0) if stamps is None else np.ravel(np.asarray(stamps[()], dtype=np.float64))
-        for _, zone in hdf5.members(source):
-            for _, dataset in hdf5.members(zone) if isinstance(zone, h5py.Group) else ():
+        for _, zone in contents.members(source):
+            for _, dataset in contents.members(zone) if isinstance(zone, h5py.Group) else ():
                 if isinstance(dataset, h5py.Dataset) and len(dataset.shape or ()) == 3 and dataset.dtype.kind in "fiu":
                     records.append(_record(zone, dataset, times, path))
     if not records:
@@ -151,10 +151,10 @@ def _record(zone: h5py.Group, dataset: h5py.Dataset, times: NDArray[np.float64],
         clock = _clock(zone, blocks, times)
         detail = {"blocks": [blocks.first, blocks.keep],
                   "overlap_known": "metadata" if blocks.overlap_known else "guess"}
-    spacing = np.ravel(np.asarray(hdf5.value(zone, "Spacing"), dtype=np.float64))
+    spacing = np.ravel(np.asarray(contents.value(zone, "Spacing"), dtype=np.float64))
     facts = Facts("febus", "block,time,channel", "metadata", clock, channels,
                   spacing_m=float(spacing[0]) if spacing.size and spacing[0] > 0 else None,
-                  gauge_m=hdf5.number(zone, "GaugeLength"), units="nstrain/s", kind=kind, detail=detail)
+                  gauge_m=contents.number(zone, "GaugeLength"), units="nstrain/s", kind=kind, detail=detail)
     if kind != "waveform":  # rows of a spectrum are frequencies: there is no axis of time
         facts = replace(facts, order="", order_known="", units="", verdict=f"{hdf5.not_a_waveform(kind)} ({name})")
     return hdf5.record_of(dataset, path, facts)

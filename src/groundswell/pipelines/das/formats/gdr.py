@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from groundswell.pipelines.das.formats import hdf5
+from groundswell.pipelines.das.formats import contents, hdf5
 from groundswell.pipelines.das.formats.clock import Clock, from_stamps, from_text, steady
 from groundswell.pipelines.das.formats.hdf5 import Facts
 from groundswell.pipelines.das.record import Record
@@ -19,13 +19,14 @@ _ACQUISITION = "DasMetadata/Interrogator/Acquisition"
 
 def recognises(file: h5py.File) -> bool:
     """Whether the file has the repository's groups."""
-    return hdf5.two_dimensional(hdf5.array(file, _SAMPLES)) and hdf5.subgroup(file, _ACQUISITION) is not None
+    return (contents.two_dimensional(contents.array(file, _SAMPLES))
+            and contents.subgroup(file, _ACQUISITION) is not None)
 
 
 def _clock(file: h5py.File, acquisition: h5py.Group, samples: int) -> Clock:
-    rate_hz = hdf5.number(acquisition, "AcquisitionSampleRate")
-    start = from_text(hdf5.text(acquisition, "AcquisitionStartTime"))
-    stamps = hdf5.array(file, "DasRawData/DasTimeArray")
+    rate_hz = contents.number(acquisition, "AcquisitionSampleRate")
+    start = from_text(contents.text(acquisition, "AcquisitionStartTime"))
+    stamps = contents.array(file, "DasRawData/DasTimeArray")
     if stamps is None or stamps.size != samples:
         return steady(samples, rate_hz, start)
     clock = from_stamps(np.ravel(stamps[()]))
@@ -36,11 +37,12 @@ def _clock(file: h5py.File, acquisition: h5py.Group, samples: int) -> Clock:
 def describe(file: h5py.File, path: Path) -> list[Record]:
     """The one record of a file of the repository."""
     dataset, acquisition = file[_SAMPLES], file[_ACQUISITION]
-    names = [name for name in hdf5.words(dataset, "DasDimensions") if name.lower() != "step"]
+    names = [name for name in contents.words(dataset, "DasDimensions") if name.lower() != "step"]
     swapped = names[-1:] != [] and names[-1].lower().startswith("time")
     samples, channels = dataset.shape[::-1] if swapped else dataset.shape
     facts = Facts("gdr", "channel,time" if swapped else "time,channel", "metadata" if names else "guess",
                   _clock(file, acquisition, int(samples)), int(channels),
-                  spacing_m=hdf5.number(acquisition, "SpatialSamplingInterval"),
-                  gauge_m=hdf5.number(acquisition, "GaugeLength"), units=hdf5.text(acquisition, "UnitOfMeasure"))
+                  spacing_m=contents.number(acquisition, "SpatialSamplingInterval"),
+                  gauge_m=contents.number(acquisition, "GaugeLength"),
+                  units=contents.text(acquisition, "UnitOfMeasure"))
     return [hdf5.record_of(dataset, path, facts)]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
-from groundswell.pipelines.das.formats import hdf5
+from groundswell.pipelines.das.formats import contents, hdf5
 from groundswell.pipelines.das.formats.clock import Clock, from_file_name, from_stamps, from_text, steady, unit_of
 from groundswell.pipelines.das.formats.hdf5 import Facts
 from groundswell.pipelines.das.record import AxisOrder, Record
@@ -66,7 +66,7 @@ def describe(file: h5py.File, path: Path) -> list[Record]:
     Raises:
         InputError: there is no two-dimensional array of real numbers.
     """
-    every = hdf5.arrays(file)
+    every = contents.arrays(file)
     found = [dataset for dataset in every if _is_array(dataset) and not _is_coordinate(dataset)]
     names = [str(dataset.name).lstrip("/") for dataset in found]
     for wanted in SEARCH_ORDER:
@@ -75,7 +75,7 @@ def describe(file: h5py.File, path: Path) -> list[Record]:
             return [_record(file, found[names.index(wanted)], path, {"also": also} if also else {})]
     if not found:
         held = [f"'{dataset.name}' {dataset.shape} {dataset.dtype}" for dataset in every[:4]]
-        links = [f"'{name}', a link to another file ({target})" for name, target in hdf5.external_links(file)[:4]]
+        links = [f"'{name}', a link to another file ({target})" for name, target in contents.external_links(file)[:4]]
         raise InputError("The file holds no two-dimensional array of real numbers"
                          + (f", but {'; '.join(held + links)}" if held or links else "; it has no arrays at all"),
                          where=path, fix="Leave it out, or convert it to a two-dimensional array")
@@ -100,21 +100,21 @@ def _spelled(node: h5py.HLObject, names: Sequence[str]) -> list[str]:
 
 def _stated(places: Sequence[h5py.HLObject], names: Sequence[str]) -> float | None:
     for place in places:
-        found = hdf5.number(place, *_spelled(place, names))
+        found = contents.number(place, *_spelled(place, names))
         if found is not None:
             return found
     return None
 
 
 def _said(places: Sequence[h5py.HLObject], names: Sequence[str]) -> str:
-    return next((said for place in places if (said := hdf5.text(place, *_spelled(place, names)))), "")
+    return next((said for place in places if (said := contents.text(place, *_spelled(place, names)))), "")
 
 
 def _coordinate(dataset: h5py.Dataset, names: Sequence[str]) -> h5py.Dataset | None:
     """A real array of one dimension (or one that counts) beside ``dataset`` under one of ``names``."""
     beside = {str(key).lower(): str(key) for key in dataset.parent}
     for name in names:
-        found = hdf5.array(dataset.parent, beside[name]) if name in beside else None
+        found = contents.array(dataset.parent, beside[name]) if name in beside else None
         if found is not None and found.dtype.kind in "fiu" and found.size and \
                 max(found.shape, default=0) == found.size:
             return found
@@ -128,7 +128,7 @@ def _values(dataset: h5py.Dataset) -> NDArray[Any]:
 def _named_order(dataset: h5py.Dataset) -> AxisOrder:
     labels = [label.label.lower() for label in dataset.dims]
     if not all(labels):
-        labels = [name.lower() for name in hdf5.words(dataset, *_spelled(dataset, _AXES))]
+        labels = [name.lower() for name in contents.words(dataset, *_spelled(dataset, _AXES))]
     if len(labels) != 2:
         return ""
     is_time = [label.startswith("time") or label in _TIMES for label in labels]
@@ -155,7 +155,7 @@ def _clock(places: Sequence[h5py.HLObject], stamps: h5py.Dataset | None, samples
         rate_hz = 1 / step_s if step_s and step_s > 0 else None
     clock = steady(samples, rate_hz, None)
     if stamps is not None and stamps.size == samples <= _MOST_STAMPS:
-        clock = from_stamps(_values(stamps), unit_of(hdf5.text(stamps, *_spelled(stamps, _UNITS))))
+        clock = from_stamps(_values(stamps), unit_of(contents.text(stamps, *_spelled(stamps, _UNITS))))
         if clock.rate_hz is None and not clock.problem:
             clock = steady(samples, rate_hz, clock.start_time)
         elif clock.rate_hz and rate_hz and abs(clock.rate_hz - rate_hz) <= _RATES_AGREE * rate_hz:

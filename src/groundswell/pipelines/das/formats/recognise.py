@@ -12,6 +12,7 @@ from groundswell.core.errors import GroundswellError, InputError
 from groundswell.pipelines.das.formats import (
     acoustic,
     ap_sensing,
+    contents,
     dasdae,
     febus,
     gdr,
@@ -69,10 +70,10 @@ def _described(path: Path) -> list[Record]:
 
 
 def _hdf5_records(path: Path) -> list[Record]:
-    with hdf5.opened(path) as file:
+    with contents.opened(path) as file:
         instrument = next((module for module in _INSTRUMENTS if module.recognises(file)), generic)
         records: list[Record] = instrument.describe(file, path)
-        return records + [_link(path, name, target) for name, target in hdf5.external_links(file)]
+        return records + [_link(path, name, target) for name, target in contents.external_links(file)]
 
 
 def _link(path: Path, name: str, target: str) -> Record:

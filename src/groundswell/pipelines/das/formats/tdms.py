@@ -192,7 +192,7 @@ def describe(path: Path) -> list[Record]:
         spacing_m=float(spacing) * float(facts.get("Fibre Length Multiplier") or 1) if spacing else None,
         start_time=start, axis_order="time,channel" if interleaved else "channel,time", axis_order_known="metadata",
         dtype=dtype.name if dtype.isnative else dtype.str, units="", kind="waveform",
-        layout=f"{len(layout.segments)} segments" + (", interleaved" if interleaved else ", channel by channel"),
+        layout=f"{len(layout.segments)} pieces" + (", interleaved" if interleaved else ", channel by channel"),
         gaps=(), verdict="ok" if rate else "sampling rate unknown", size_bytes=size_bytes, modified_ns=modified_ns,
         detail=detail)]
 
