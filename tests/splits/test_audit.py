@@ -161,8 +161,8 @@ def test_a_million_samples_are_audited_in_seconds():
     frame.loc[778_777, "content"] = "5"
     table = SampleTable(frame, ("a", "b"))
     assignment = (1 + (index // 1000) % 3).astype(np.int8)
-    began = time.perf_counter()
+    began = time.process_time()
     audit = audit_split(table, assignment)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     assert kinds(audit) == ["content"] and audit.findings[0].count == 1
     assert seconds < 5, f"{seconds:.1f} s"

@@ -96,6 +96,6 @@ def _check_parts(parts: NDArray[np.int8], groups: Groups, recipe: SplitRecipe) -
     for k in np.flatnonzero(groups.holds.any(axis=0)):
         without = np.flatnonzero(~(parts[groups.holds[:, k]] == TRAIN).any(axis=0))
         if len(without):
-            raise InputError(f"The training part of fold {without[0] + 1} has no sample of '{groups.classes[k]}', which "
-                             f"{int(groups.holds[:, k].sum())} of {len(groups)} groups hold",
+            raise InputError(f"The training part of fold {without[0] + 1} has no sample of '{groups.classes[k]}', "
+                             f"which {int(groups.holds[:, k].sum())} of {len(groups)} groups hold",
                              where=f"split.regime={recipe.regime}", fix="Add groups with samples of that class")
