@@ -203,7 +203,8 @@ def reliability(pair: CalibrationPair, level: str) -> Draw:
 def _reliability_line(axes: Axes, calibration: Calibration, name: str, colour: str, marker: str) -> None:
     most = max(b.samples for b in calibration.bins)
     x, y = [b.confidence for b in calibration.bins], [b.accuracy.value or 0.0 for b in calibration.bins]
-    axes.plot(x, y, color=colour, linewidth=1.4, label=f"{name}: {_interval(calibration.ece)}")
+    axes.plot(x, y, color=colour, linewidth=1, alpha=0.6)
+    axes.plot([], [], color=colour, marker=marker, linewidth=1, label=f"{name}: {_interval(calibration.ece)}")
     axes.scatter(x, y, s=[18 + 110 * b.samples / most for b in calibration.bins], color=colour, marker=marker,
                  alpha=0.75, linewidths=0)
     for b in calibration.bins:
@@ -215,7 +216,7 @@ def controls(evaluation: Evaluation) -> Figure:
     """Accuracy of the model and of every control that was run, with intervals, beside one another."""
     rows = [("model", evaluation.units.accuracy, BLUE, "o")]
     rows += [(c.control.title, c.scores.accuracy, *_mark(c)) for c in _ordered(evaluation.controls) if c.scores]
-    return panels([lambda axes: _control_rows(axes, rows, evaluation)], width=7.2, height=1.5 + 0.42 * len(rows))
+    return panels([lambda axes: _control_rows(axes, rows, evaluation)], width=6.4, height=1.2 + 0.42 * len(rows))
 
 
 def _ordered(scored: Sequence[ControlScore]) -> list[ControlScore]:
@@ -232,7 +233,8 @@ def _control_rows(axes: Axes, rows: Sequence[tuple[str, Estimate, str, str]], ev
         axes.axvspan(model.low, 1.02, color=BLUE, alpha=0.07, linewidth=0)
     if rate is not None:
         axes.axvline(rate, color=GREY, linestyle=":", linewidth=1.4)
-        axes.text(rate, -0.85, f"majority rate {rate:.2f}", ha="center", va="bottom", color=GREY, fontsize=9)
+        axes.text(rate, 1.01, f"majority rate {rate:.2f}", ha="center", va="bottom", color=GREY, fontsize=9,
+                  transform=axes.get_xaxis_transform())
     for y, (_, estimate, colour, marker) in enumerate(rows):
         if estimate.low is not None and estimate.high is not None:
             axes.plot([estimate.low, estimate.high], [y, y], color=colour, linewidth=2.4, solid_capstyle="butt")
@@ -244,7 +246,7 @@ def _control_rows(axes: Axes, rows: Sequence[tuple[str, Estimate, str, str]], ev
     axes.get_yticklabels()[0].set_fontweight("bold")
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
-    axes.set(xlim=(-0.02, 1.02), ylim=(len(rows) - 0.4, -0.9),
+    axes.set(xlim=(-0.02, 1.02), ylim=(len(rows) - 0.4, -0.6),
              xlabel=f"accuracy of {evaluation.unit}s, {evaluation.recipe.confidence * 100:g} % interval")
     axes.spines["left"].set_visible(False)
 

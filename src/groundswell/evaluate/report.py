@@ -85,7 +85,8 @@ def _values(context: ReportContext) -> dict[str, Any]:
                         for name in (*SUMMARIES, "roc_auc", "pr_auc")],
         "answers": wrong_first[:_MOST_ANSWERS], "answers_left_out": max(0, len(wrong_first) - _MOST_ANSWERS),
         "answer_folds": any(row["fold"] for row in evaluation.answers),
-        "calibration_rows": _calibration_rows(evaluation), "split": _split(context.manifest),
+        "calibration_rows": _calibration_rows(evaluation), "temperatures": _temperatures(evaluation),
+        "split": _split(context.manifest),
         "recipe_yaml": context.recipe_yaml,
         "provenance": json.dumps(context.provenance, indent=2, ensure_ascii=False, default=str),
         "has_provenance": bool(context.provenance),
@@ -156,6 +157,18 @@ def _calibration_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
         rows += [{"level": level, "state": state, "ece": c.ece, "log_loss": c.log_loss, "brier": c.brier}
                  for state, c in states if c is not None]
     return rows
+
+
+def _temperatures(evaluation: Evaluation) -> str:
+    found = evaluation.temperatures
+    if len(found) > 10:
+        values = sorted(t.value for t in found.values())
+        text = f"{values[0]:.2f} to {values[-1]:.2f} for {len(values)} models"
+    else:
+        text = ", ".join(f"{t.value:.2f}" + (f" (fold {fold + 1})" if fold >= 0 and len(found) > 1 else "")
+                         for (_, fold), t in found.items())
+    edge = sum(t.at_bound for t in found.values())
+    return f"{text}; {edge} of them at the edge of the range, as when validation shows no error" if edge else text
 
 
 def _split(manifest: SplitManifest | None) -> dict[str, Any] | None:
