@@ -374,7 +374,8 @@ class _Scan:
         return Detection(
             cable=self.cable.name, file=str(record.path), start_s=at / section.rate_hz,
             duration_s=min(extent.end_s, section.duration_s) - sample / section.rate_hz,
-            start_time=None if section.start_time is None else after(section.start_time, sample, section.rate_hz),
+            # Counted from the file it lies in: an instrument's clock drifts over a long section.
+            start_time=None if record.start_time is None else after(record.start_time, at, section.rate_hz),
             channel_start=extent.channel_start + offset, channel_stop=extent.channel_stop + offset,
             class_name=events[int(np.argmax(shares))], probability=float(shares.max()),
             event_probability=float(p_event.max()), windows=len(starts_s), refined=extent.refined)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +16,8 @@ from groundswell.pipelines.das.record import Record, RecordReader
 
 Opener = Callable[[Record], RecordReader]
 _COMPARED_SAMPLES = 64
+_CLOCK_TOLERANCE = 5e-5  # what an instrument's oscillator may be off its nominal rate
+_TIME_IN_NAME = re.compile(r"\d{4}[-_]\d{2}[-_]\d{2}T[\d_.:-]+")
 
 
 @dataclass(frozen=True)
@@ -223,7 +226,8 @@ class _Row:
     def append(self, record: Record, opener: Opener) -> bool:
         """Put a record at the end, if it belongs there."""
         excess = (_end_ns(self.last) - _start_ns(record)) * 1e-9 * _rate(record)
-        overlap = 0 if excess <= 0.5 else round(excess)
+        # A clock that runs a little slow makes files seem to overlap by what it is off.
+        overlap = 0 if excess <= 0.5 + _CLOCK_TOLERANCE * self.last.samples else round(excess)
         if overlap and not _same_values(self.last, record, overlap, opener):
             return False
         if overlap >= record.samples:
@@ -242,8 +246,9 @@ def _by_time(record: Record) -> tuple[int, str, str]:
 
 
 def _kind(record: Record) -> tuple[object, ...]:
-    return (record.format, record.dataset, record.channels, record.spacing_m, record.gauge_m, record.units,
-            record.rate_hz)
+    # Some formats write the time into the array's name.
+    array = _TIME_IN_NAME.sub("", record.dataset)
+    return (record.format, array, record.channels, record.spacing_m, record.gauge_m, record.units, record.rate_hz)
 
 
 def _rate(record: Record) -> float:
@@ -258,7 +263,8 @@ def _start_ns(record: Record) -> int:
 
 
 def _end_ns(record: Record) -> int:
-    return _start_ns(record) + round(record.samples / _rate(record) * 1e9)
+    rate_hz = record.detail.get("measured_hz") or _rate(record)
+    return _start_ns(record) + round(record.samples / rate_hz * 1e9)
 
 
 def _same_values(earlier: Record, later: Record, overlap: int, opener: Opener) -> bool:
@@ -313,6 +319,6 @@ def _time_of(piece: Piece, sample: int) -> np.datetime64 | None:
 def _missing_s(piece: Piece, following: Piece) -> float:
     if following.record is piece.record:
         return (following.start - piece.stop) / _rate(piece.record)
-    end, start = _time_of(piece, piece.stop), _time_of(following, following.start)
-    assert end is not None and start is not None
-    return float((start - end) / np.timedelta64(1, "ns")) * 1e-9
+    rest_s = (piece.record.samples - piece.stop) / _rate(piece.record)  # 0 unless the record ends with a gap
+    begin_s = following.start / _rate(following.record)
+    return (_start_ns(following.record) - _end_ns(piece.record)) * 1e-9 + rest_s + begin_s
