@@ -1,4 +1,4 @@
-"""deploy: writing a trained network to one self-contained ONNX file, through the parity gate, or its weights alone."""
+"""deploy: writing a trained network to one self-contained ONNX file, through the parity gate."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from groundswell.core.errors import RefusedError
-from groundswell.core.files import atomic_path, write_bytes
+from groundswell.core.files import write_bytes
 from groundswell.core.optional import require
 from groundswell.deploy.artifact import FORMAT, METADATA_KEY, quiet_options, sealed
 from groundswell.deploy.parity import Arrays, Exportable, Parity, check_parity
@@ -86,16 +85,6 @@ def export_onnx(what: Exportable, path: Path, samples: Callable[[], Iterable[Arr
         return ExportResult(path, exporter, parity, refused)
     reasons = "; ".join(f"{exporter}: {reason.rstrip('. ')}" for exporter, reason in refused.items())
     raise RefusedError(f"No exported graph agrees with the network. {reasons}", where=path, fix="Nothing was written")
-
-
-def export_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write a plain state dict (names to tensors, on the CPU) as a ``.pth`` file, atomically.
-
-    It is read with ``torch.load(path, weights_only=True)``.
-    """
-    plain = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-    with atomic_path(path) as temporary:
-        torch.save(plain, temporary)
 
 
 def _written(write: Callable[[Exportable, Path], None], what: Exportable, onnx: Any) -> Any:

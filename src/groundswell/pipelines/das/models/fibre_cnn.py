@@ -18,7 +18,7 @@ from groundswell.core.errors import InputError
 from groundswell.pipelines.das.models.fibre_grid import at_reference_spacing
 from groundswell.pipelines.das.preprocess import Prepared
 
-KERNEL = (5, 17)
+KERNEL = (5, 33)
 """Positions and time samples that a filter of the first layer spans."""
 POOL = 4
 """Steps of the first layer over which energy is averaged."""
@@ -45,9 +45,11 @@ class FibreCnn(nn.Module):
         if samples < 4 * POOL:
             raise InputError(f"fibre_cnn needs windows of {4 * POOL} time samples after decimation, not {samples}",
                              where="data.window_samples", fix="Take longer windows or decimate less")
-        filters = max(8, width // 8)
+        filters = max(16, width // 8)
         self.drop_channels = dropout / 2
         self.filters = nn.Conv2d(1, filters, KERNEL, stride=2, padding=(KERNEL[0] // 2, KERNEL[1] // 2), bias=False)
+        with torch.no_grad():
+            self.filters.weight.copy_(_wavelets(filters))
         self.normalise = nn.BatchNorm2d(filters)
         self.blocks = nn.ModuleList()
         before = filters
@@ -102,6 +104,25 @@ class _Block(nn.Module):
     def forward(self, h_bfpt: Tensor, mask_b1pt: Tensor) -> tuple[Tensor, Tensor]:
         mask_b1pt = mask_b1pt[:, :, ::2, ::2]
         return torch.relu(self.normalise(self.convolution(h_bfpt))) * mask_b1pt, mask_b1pt
+
+
+def _wavelets(filters: int) -> Tensor:
+    """First weights (f, 1, *KERNEL): plane waves under a bell, of unit norm.
+
+    Frequencies rise in equal ratios from one period in a filter's length to 0.4 cycles a time sample; wavenumbers go
+    round standing still (vertical incidence), and both directions at two slownesses. Phases are drawn by chance. From
+    random weights the same filters are found, only much later.
+    """
+    along, time = (torch.linspace(-1, 1, size + 2)[1:-1] for size in KERNEL)
+    bell = torch.outer(torch.cos(along * torch.pi / 2), torch.cos(time * torch.pi / 2))
+    order = torch.arange(filters)
+    frequency = (1 / KERNEL[1]) * (0.4 * KERNEL[1]) ** (order / max(1, filters - 1))
+    wavenumber = torch.tensor([0.0, 0.1, -0.1, 0.25, -0.25])[order % 5]
+    position = torch.arange(KERNEL[0])[None, :, None] - KERNEL[0] // 2
+    sample = torch.arange(KERNEL[1])[None, None, :] - KERNEL[1] // 2
+    cycles = frequency[:, None, None] * sample - wavenumber[:, None, None] * position
+    waves = bell * torch.cos(2 * torch.pi * (cycles + torch.rand(filters, 1, 1)))
+    return (waves / waves.flatten(1).norm(dim=1)[:, None, None]).unsqueeze(1)
 
 
 def _spread(value_bp: Tensor, width: int) -> Tensor:
