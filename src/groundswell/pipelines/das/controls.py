@@ -225,13 +225,18 @@ def minirocket(windows: ReadWindows, seed: int = 0, *, groups: int = 8, kernels:
         rocket = require("aeon.transformations.collection.convolution_based", extra="das",
                          purpose="The rival MiniRocket").MiniRocket
         labels, names = table.labels(), table.column("sample_id").to_numpy(dtype=object)
-        channels = (table.column("channels").to_numpy(dtype=np.int64) if table.has("channels")
-                    else np.full(len(table), np.iinfo(np.int64).max))
+        # Of the longest cable; averaging neighbouring channels before leaves the same share of them real.
+        share = np.ones(len(table))
+        if table.has("channels"):
+            share = table.column("channels").to_numpy(dtype=np.float64) / table.column("channels").max()
         parts = []
 
         def read(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-            pieces = [group_channels(windows(rows[i:i + 64]), channels[rows[i:i + 64]], groups)
-                      for i in range(0, len(rows), 64)]
+            pieces = []
+            for i in range(0, len(rows), 64):
+                x_btc = windows(rows[i:i + 64])
+                real = np.ceil(share[rows[i:i + 64]] * x_btc.shape[2]).astype(np.int64)
+                pieces.append(group_channels(x_btc, real, groups))
             return np.concatenate(pieces)
 
         for fold in range(manifest.folds):
