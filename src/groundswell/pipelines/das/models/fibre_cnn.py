@@ -122,7 +122,8 @@ def _wavelets(filters: int) -> Tensor:
     sample = torch.arange(KERNEL[1])[None, None, :] - KERNEL[1] // 2
     cycles = frequency[:, None, None] * sample - wavenumber[:, None, None] * position
     waves = bell * torch.cos(2 * torch.pi * (cycles + torch.rand(filters, 1, 1)))
-    return (waves / waves.flatten(1).norm(dim=1)[:, None, None]).unsqueeze(1)
+    normed: Tensor = waves / waves.flatten(1).norm(dim=1)[:, None, None]
+    return normed.unsqueeze(1)
 
 
 def _spread(value_bp: Tensor, width: int) -> Tensor:
