@@ -118,7 +118,8 @@ def test_pickled_attributes_are_never_loaded(tmp_path: Path) -> None:
     made.dasdae(tmp_path / "a.h5", made.values(20, 4))
     mark = tmp_path / "executed"
     with h5py.File(tmp_path / "a.h5", "a") as file:
-        file["waveforms/DAS__x"].attrs["_attrs_gauge_length"] = np.bytes_(f"cos\nsystem\n(S'touch {mark}'\ntR.".encode())
+        pickled = f"cos\nsystem\n(S'touch {mark}'\ntR.".encode()
+        file["waveforms/DAS__x"].attrs["_attrs_gauge_length"] = np.bytes_(pickled)
     assert made.only(tmp_path / "a.h5").gauge_m is None
     assert not mark.exists()
 
@@ -151,8 +152,9 @@ def test_ibm_floats_keep_at_least_twenty_bits(numbers: list[float]) -> None:
 
 
 def test_ibm_floats_of_the_literature() -> None:
-    # System/360 Principles of Operation: 1, -118.625 and the largest float32 that both can hold.
-    np.testing.assert_array_equal(ibm_to_float32(np.array([0x41100000, 0xC276A000, 0], np.uint32)), [1.0, -118.625, 0.0])
+    # System/360 Principles of Operation: 1, -118.625 and true zero.
+    words = np.array([0x41100000, 0xC276A000, 0], np.uint32)
+    np.testing.assert_array_equal(ibm_to_float32(words), [1.0, -118.625, 0.0])
 
 
 def test_segy_facts(tmp_path: Path) -> None:

@@ -100,7 +100,8 @@ def test_a_stored_record_that_lacks_a_fact_is_refused(tmp_path: Path) -> None:
         formats.from_json(stored)
 
 
-@pytest.mark.parametrize("name", ["timechannel-float32-gzip", "channeltime-int16-contiguous", "iFalse<.tdms", "c5>.sgy"])
+@pytest.mark.parametrize("name", ["timechannel-float32-gzip", "channeltime-int16-contiguous", "iFalse<.tdms",
+                                  "c5>.sgy"])
 def test_a_reader_goes_through_pickle_open_or_not(layouts: dict[str, tuple[Path, np.ndarray]], name: str) -> None:
     path, array = layouts[name]
     reader = formats.open_reader(made.only(path))

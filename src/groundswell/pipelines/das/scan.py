@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,12 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from groundswell.core.errors import GroundswellError, InputError
+from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_path
 from groundswell.pipelines.das import formats
-from groundswell.pipelines.das.formats.health import Health, examine, read_cost
+from groundswell.pipelines.das.formats.apart import Apart
+from groundswell.pipelines.das.formats.health import Health, read_cost
+from groundswell.pipelines.das.formats.looking import Looked
 from groundswell.pipelines.das.record import Record
 
 COLUMNS: dict[str, str] = {
@@ -32,49 +33,21 @@ _AILMENTS = {"nan_samples": "not finite", "dead_channels": "dead", "constant_cha
 Watcher = Callable[[int, int, Path], None]
 
 
-@dataclass(frozen=True)
-class Looked:
-    """One file: its records, each with its health where it was looked at, or why there are none."""
-
-    path: Path
-    records: tuple[tuple[Record, Health | None], ...] = ()
-    reason: str = ""
-
-
 def look(paths: Sequence[Path], *, health: bool = True, progress: Watcher | None = None) -> Iterator[Looked]:
     """Look into each file in turn. Whatever is wrong with one becomes its reason; the next one follows.
+
+    Files are opened in a process of their own: a damaged one may bring down the library that reads it, not the scan.
 
     Args:
         paths: files, as :func:`formats.walk` lists them.
         health: read values too, as :func:`~groundswell.pipelines.das.formats.health.examine` does.
         progress: called after each file with files done, files in all, and the file.
     """
-    for done, path in enumerate(paths, start=1):
-        try:
-            records = formats.find_records(path)
-            yield Looked(path, tuple(_with_health(record) if health else (record, None) for record in records))
-        except GroundswellError as error:
-            yield Looked(path, reason=error.what)
-        except OSError as error:
-            yield Looked(path, reason=f"The file cannot be read: {error.strerror or error}")
-        except Exception as error:  # a file that no reader foresaw must not end the scan of an archive
-            yield Looked(path, reason=f"The file cannot be read ({type(error).__name__}: {error})")
-        if progress is not None:
-            progress(done, len(paths), path)
-
-
-def _with_health(record: Record) -> tuple[Record, Health | None]:
-    if record.kind == "unreadable" or not record.samples or not record.channels or not record.dtype:
-        return record, None
-    try:
-        reader = formats.open_reader(record)
-        try:
-            found = examine(reader)
-        finally:
-            reader.close()
-    except GroundswellError as error:
-        return replace(record, verdict=error.what, format="", kind="unreadable"), None
-    return (replace(record, verdict=found.verdict(record.channels)) if record.verdict == "ok" else record), found
+    with Apart() as worker:
+        for done, path in enumerate(paths, start=1):
+            yield worker.look(path, health=health)
+            if progress is not None:
+                progress(done, len(paths), path)
 
 
 def scan(inputs: Sequence[Path], *, health: bool = True, progress: Watcher | None = None) -> pd.DataFrame:

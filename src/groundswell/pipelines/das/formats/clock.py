@@ -22,7 +22,7 @@ _SPELLINGS = {
 _EARLIEST_EPOCH_S = 1e8  # March 1973: below it, seconds count from the record's own start
 _CLOCK_TOLERANCE = 5e-5  # what a free-running oscillator and rounded time stamps may be off
 _MOST_SUSPECTS = 4096
-_NEIGHBOURS = 8
+_NEIGHBOURS, _FEWEST = 8, 4
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def _start_time(first: Any, unit: str) -> np.datetime64:
 def _missing_at(offsets: NDArray[np.int64], step: float) -> tuple[list[tuple[int, int]], bool]:
     """``(stored sample, samples missing before it)`` for each gap, and whether time ever runs backwards.
 
-    A single late time stamp is jitter; a gap is a shift that the neighbours share.
+    A single late time stamp is jitter; a gap is a shift that the neighbours share. Within a few samples of either end
+    the two cannot be told apart, and jitter is assumed.
     """
     steps = np.diff(offsets)
     suspects = np.flatnonzero((steps > 1.5 * step) | (steps < 0.5 * step)) + 1
@@ -109,6 +110,8 @@ def _missing_at(offsets: NDArray[np.int64], step: float) -> tuple[list[tuple[int
     gaps: list[tuple[int, int]] = []
     settled, before = 0, 0.0
     for here in map(int, suspects):
+        if not _FEWEST <= here <= len(offsets) - _FEWEST:
+            continue
         if here - _NEIGHBOURS >= settled:
             before = level(here - _NEIGHBOURS, here)
         elif not gaps:
@@ -145,22 +148,23 @@ def from_stamps(stamps: NDArray[Any], unit: str = "", *, samples: int | None = N
     absolute = abs(float(stamps[0])) * NANOSECONDS[unit] >= _EARLIEST_EPOCH_S * NANOSECONDS["s"]
     start = _start_time(stamps[0], unit) if absolute else None
     offsets = _offsets_ns(stamps, unit)
-    step = float(np.median(np.diff(offsets)))
-    if step <= 0:
-        return Clock(count, None, start, ((0, 0, count),), problem="its time stamps do not increase")
-    gaps, broken = _missing_at(offsets, step)
-    if broken:
-        return Clock(count, None, start, ((0, 0, count),), problem="its time stamps jump backwards or are irregular")
-    return _with_gaps(count, offsets, gaps, start)
+    return _with_gaps(offsets, start)
 
 
-def _with_gaps(count: int, offsets: NDArray[np.int64], gaps: list[tuple[int, int]],
-               start: np.datetime64 | None) -> Clock:
-    edges = [0, *(here for here, _ in gaps), count]
-    first, stop = max(itertools.pairwise(edges), key=lambda edge: edge[1] - edge[0])
-    if stop - first < 2:
-        return Clock(count, None, start, ((0, 0, count),), problem="its time stamps are irregular")
-    measured = 1e9 * (stop - first - 1) / float(offsets[stop - 1] - offsets[first])
+def _with_gaps(offsets: NDArray[np.int64], start: np.datetime64 | None) -> Clock:
+    count = len(offsets)
+    step, measured, gaps, edges = float(np.median(np.diff(offsets))), 0.0, list[tuple[int, int]](), [0, count]
+    # Once to find the longest unbroken piece, once more with the step that it has: that of neighbours is too coarse
+    # for long gaps where stamps are rounded.
+    for _ in range(2):
+        gaps, broken = _missing_at(offsets, step) if step > 0 else ([], True)
+        edges = [0, *(here for here, _ in gaps), count]
+        first, stop = max(itertools.pairwise(edges), key=lambda edge: edge[1] - edge[0])
+        if broken or offsets[stop - 1] <= offsets[first]:
+            reason = "jump backwards or are irregular" if step > 0 else "do not increase"
+            return Clock(count, None, start, ((0, 0, count),), problem=f"its time stamps {reason}")
+        measured = 1e9 * (stop - first - 1) / float(offsets[stop - 1] - offsets[first])
+        step = 1e9 / nominal_rate(measured)
     pieces, shift = [], 0
     for left, right, missing in zip(edges[:-1], edges[1:], [0, *(missing for _, missing in gaps)], strict=True):
         shift += missing

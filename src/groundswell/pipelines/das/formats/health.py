@@ -194,7 +194,8 @@ def only_zeros(reader: RecordReader) -> bool:
         InputError: it cannot be read.
     """
     record = reader.record
-    few = max(1, min(16, record.samples))
+    row = record.channels * np.dtype(record.dtype).itemsize
+    few = max(1, min(16, record.samples, BLOCK_BYTES // row))
     probe = np.empty((few, record.channels), np.dtype(record.dtype).newbyteorder("="))
     for start in sorted({0, (record.samples - few) // 2, record.samples - few}):
         reader.read(start, start + few, 0, record.channels, probe)

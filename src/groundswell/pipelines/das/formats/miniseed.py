@@ -198,7 +198,10 @@ class MiniseedReader(Reader):
 def _decode(file: BinaryIO, block: Block) -> NDArray[Any]:
     core = require("obspy.io.mseed.core", extra="das", purpose="Reading miniSEED")
     raw = os.pread(file.fileno(), block.length, block.offset)
-    traces = core._read_mseed(io.BytesIO(raw))
+    try:
+        traces = core._read_mseed(io.BytesIO(raw))
+    except Exception as error:  # ObsPy's own errors share no base that says "damaged"
+        raise OSError(f"the record at byte {block.offset} cannot be decoded: {error}") from error
     if len(traces) != 1 or len(traces[0].data) != block.samples:
         raise OSError(f"the record at byte {block.offset} cannot be decoded")
     samples: NDArray[Any] = traces[0].data

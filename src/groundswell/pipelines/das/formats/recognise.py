@@ -45,13 +45,13 @@ def find_records(path: Path) -> list[Record]:
     """See :func:`groundswell.pipelines.das.formats.find_records`."""
     stamp(path)
     try:
-        records = _described(path)
+        return [_judged(record) for record in _described(path)]
     except GroundswellError:
         raise
-    except (OSError, KeyError, ValueError, TypeError, IndexError, ArithmeticError, RuntimeError) as error:
+    except (OSError, LookupError, ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError,
+            SystemError) as error:
         raise InputError(f"The file's own description of its records does not hold ({type(error).__name__}: {error})",
                          where=path, fix="Copy it again from its source, or leave it out") from error
-    return [_judged(record) for record in records]
 
 
 def _described(path: Path) -> list[Record]:

@@ -59,17 +59,17 @@ def _virtual(dataset: h5py.Dataset, path: Path) -> Storage:
     sources: dict[str, tuple[str, int, int]] = {}
     mapped = 0
     for source in dataset.virtual_sources():
+        if "%" in source.file_name or "%" in source.dset_name:
+            return Storage("virtual", fault="it is a virtual data set whose sources are named by a pattern, not read")
         mapped += source.vspace.get_select_npoints()
         if source.file_name == ".":
             continue
-        if "%" in source.file_name:
-            return Storage("virtual", fault="it is a virtual data set whose sources are named by a pattern, not read")
         try:
             target = inside(path.parent, source.file_name)
         except InputError:
             return Storage("virtual", fault=f"it is a virtual data set with a source outside its folder "
                                             f"('{source.file_name}'), which is not read")
-        fault = _source_fault(target, source.dset_name, source.src_space)
+        fault = _source_fault(target, source)
         if fault:
             return Storage("virtual", fault=f"it is a virtual data set whose source '{source.file_name}' {fault}")
         sources[source.file_name] = (source.file_name, *stamp(target))
@@ -79,20 +79,25 @@ def _virtual(dataset: h5py.Dataset, path: Path) -> Storage:
     return Storage(f"virtual, {max(1, len(sources))} sources", sources=tuple(sources.values()))
 
 
-def _source_fault(target: Path, dataset: str, wanted: Any) -> str:
+def _source_fault(target: Path, source: Any) -> str:
     if not target.is_file():
         return "is missing"
     try:
         with h5py.File(target, "r", locking="best-effort") as file:
-            found = contents.array(file, dataset.strip("/"))
+            found = contents.array(file, source.dset_name.strip("/"))
             if found is None:
-                return f"has no array '{dataset}'"
-            whole = wanted.get_select_type() == h5py.h5s.SEL_ALL  # has no bounds to compare
-            if not whole and any(last >= size for last, size in
-                                 zip(wanted.get_select_bounds()[1], found.shape, strict=True)):
-                return f"has an array '{dataset}' that is too small"
+                return f"has no array '{source.dset_name}'"
+            if _too_small(found, source):
+                return f"has an array '{source.dset_name}' that is too small"
             if found.is_virtual or found.external:
                 return "refers to yet another file"
     except (OSError, KeyError, RuntimeError) as error:
         return f"cannot be opened ({contents.reason_of(error)})"
     return ""
+
+
+def _too_small(found: h5py.Dataset, source: Any) -> bool:
+    wanted = source.src_space
+    if wanted.get_select_type() == h5py.h5s.SEL_ALL:  # its own extent is not kept: as many samples as it fills
+        return bool(found.size < source.vspace.get_select_npoints())
+    return any(last >= size for last, size in zip(wanted.get_select_bounds()[1], found.shape, strict=True))
