@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
+import socket
 import sys
-import tempfile
 import time
 import traceback
 from pathlib import Path
@@ -17,7 +16,6 @@ from groundswell.core.errors import GroundswellError
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["torch", "numpy", "groundswell.train.fit", "groundswell.data.loader",
                                 "groundswell.data.arrays", "toy"])
-HERE = str(Path(__file__).parent)
 
 
 def _fit(setup: Any, folder: Path, resume: bool, environment: dict[str, str]) -> None:
@@ -39,10 +37,8 @@ def start(setup: Any, folder: Path, *, resume: bool = True, **environment: str) 
     return process
 
 
-def start_group(setup: Any, folder: Path, world: int, meeting: Path) -> list[Any]:
+def start_group(setup: Any, folder: Path, world: int) -> list[Any]:
     """As torchrun would start them, on a port nobody else has."""
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -71,5 +67,3 @@ def wait_for_steps(folder: Path, steps: int, process: Any, timeout_s: float = 60
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
-
-__all__ = ["end", "signal", "start", "start_group", "tempfile", "wait_for_steps"]

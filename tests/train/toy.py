@@ -93,7 +93,8 @@ class ToySetup:
         for samples, seed, shuffle in ((self.samples, 1, True), (33, 2, False)):
             data = make_data(samples, seed)
             order = Order(np.arange(samples), self.recipe.batch_size, self.recipe.seed, shuffle, rank=rank, world=world)
-            parts.append(Loader(ArraySource({"x": data["x"]}), order, {"label": data["label"]}, device=device, threads=1))
+            parts.append(Loader(ArraySource({"x": data["x"]}), order, {"label": data["label"]}, device=device,
+                                threads=1))
         if self.kill_at:
             die_at(self.kill_at)
         return Setup(task, *parts)

@@ -7,12 +7,15 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Protocol
 
 QUIET = "GROUNDSWELL_QUIET"
 """Environment variable that silences every bar, in worker processes too."""
 LINE_EVERY_S = 10.0
 """Where there is no terminal: seconds between two lines."""
+_ON_SCREEN: ContextVar[bool] = ContextVar("groundswell_bar", default=False)
+"""Whether a bar is on the screen: two at once would overwrite each other."""
 
 
 class Progress(Protocol):
@@ -94,27 +97,19 @@ def progress(total: int | None, description: str, unit: str = "items", *, done: 
     if quiet or os.environ.get(QUIET):
         yield _Silent()
         return
-    if not sys.stderr.isatty():
-        with _lines(total, description, unit, done) as lines:
-            yield lines
-        return
-    with contextlib.ExitStack() as stack:
-        yield _open_bar(stack, total, description, unit, done)
+    with (_bar if sys.stderr.isatty() and not _ON_SCREEN.get() else _lines)(total, description, unit, done) as shown:
+        yield shown
 
 
-def _open_bar(stack: contextlib.ExitStack, total: int | None, description: str, unit: str, done: int) -> Progress:
+@contextlib.contextmanager
+def _bar(total: int | None, description: str, unit: str, done: int) -> Iterator[Progress]:
     from rich.console import Console
-    from rich.errors import LiveError
     from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
 
     bar = RichProgress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn(
         show_speed=True), TextColumn(unit), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
         console=Console(stderr=True))
-    try:
-        stack.enter_context(bar)
-    except LiveError:  # a bar is on the screen already
-        return stack.enter_context(_lines(total, description, unit, done))
     task = bar.add_task(description, total=total, completed=done, note="")
 
     class Bar:
@@ -124,4 +119,16 @@ def _open_bar(stack: contextlib.ExitStack, total: int | None, description: str, 
         def note(self, text: str) -> None:
             bar.update(task, note=text)
 
-    return Bar()
+    token = _ON_SCREEN.set(True)
+    try:
+        with bar:
+            yield Bar()
+    finally:
+        _ON_SCREEN.reset(token)
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal what is being done, on stderr, unless quiet is asked for."""
+    if not os.environ.get(QUIET):
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()

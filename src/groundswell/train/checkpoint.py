@@ -30,7 +30,8 @@ _LENGTHS = struct.Struct("<8sIQQ")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _LENGTHS.size + _CRC.size
 _NAME = re.compile(r"step-(\d{9})(?:-epoch-(\d{4,}))?\.ckpt")
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What the system calls a disk, a quota or a file that is full."""
 
 
 class DamagedError(InputError):
@@ -39,7 +40,7 @@ class DamagedError(InputError):
 
 def full_disk(error: OSError, path: Path) -> FailureError:
     """What to raise for ``error``, met while writing below ``path``."""
-    reason = "No space left on the device" if error.errno in _FULL else f"Writing failed: {error.strerror}"
+    reason = "No space left on the device" if error.errno in FULL else f"Writing failed: {error.strerror}"
     return FailureError(f"{reason}; earlier checkpoints are untouched", where=path,
                         fix=f"Free some space ({free_gib(path.parent):.2f} GiB left) and resume")
 

@@ -75,7 +75,7 @@ def _in_processes(tasks: Mapping[str, Call[T]], workers: int, threads: int,
 
     number = str(threads or max(1, available_cores() // workers))
     environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), number)
-    pool = ProcessPoolExecutor(workers, context="loky", initializer=_prepare, env=environment)
+    pool = ProcessPoolExecutor(workers, initializer=_prepare, env=environment)
     results: dict[str, T] = {}
     waiting = list(tasks)
     running: dict[Future[Any], str] = {}

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from groundswell.core.errors import InputError
 from groundswell.core.progress import Progress, progress
 from groundswell.core.seeds import derive_seed, seed_everything
-from groundswell.train.checkpoint import CheckpointFolder, full_disk, read_checkpoint
+from groundswell.train.checkpoint import FULL, CheckpointFolder, full_disk, read_checkpoint
 from groundswell.train.launch import Stop, launch
 from groundswell.train.logs import RunLogs
 from groundswell.train.recipe import TrainRecipe
@@ -84,22 +84,22 @@ def fit(setup: MakeSetup, recipe: TrainRecipe, folder: Path, *, resume: bool | P
 
 
 def _train(fabric: Fabric, stop: Stop, job: _Job) -> FitResult:
-    with ExitStack() as stack:
-        checkpoints = _open_folder(job) if fabric.global_rank == 0 else None
-        if checkpoints is not None:
-            stack.callback(checkpoints.close)
-        seed_everything(derive_seed(job.recipe.seed, "initial"))
-        parts = job.setup(fabric.global_rank, fabric.world_size, fabric.device)
-        stack.callback(parts.train.close)
-        stack.callback(parts.validation.close)
-        training = Training(fabric, parts, job.recipe, job.folder, stop, checkpoints)
-        try:
+    try:
+        with ExitStack() as stack:
+            checkpoints = _open_folder(job) if fabric.global_rank == 0 else None
+            if checkpoints is not None:
+                stack.callback(checkpoints.close)
+            seed_everything(derive_seed(job.recipe.seed, "initial"))
+            parts = job.setup(fabric.global_rank, fabric.world_size, fabric.device)
+            stack.callback(parts.train.close)
+            stack.callback(parts.validation.close)
+            training = Training(fabric, parts, job.recipe, job.folder, stop, checkpoints)
             _begin(training, job, stack)
             _loop(training, job)
-        except OSError as error:  # of a log; checkpoints and weights speak for themselves
-            if checkpoints is None:
-                raise
-            raise full_disk(error, job.folder) from error
+    except OSError as error:  # of a log; checkpoints and weights speak for themselves
+        if error.errno not in FULL:
+            raise
+        raise full_disk(error, job.folder) from error
     place = training.place
     return FitResult(job.folder, job.folder / BEST, place.best_epoch, job.recipe.monitor, place.best_value,
                      place.best_metrics, place.epoch, place.step, place.stopped_early)
@@ -151,8 +151,7 @@ def _open_folder(job: _Job) -> CheckpointFolder:
     if isinstance(job.resume, Path) and job.resume.resolve().parent != folder:
         raise InputError("Only a checkpoint of the folder that is trained in can be resumed", where=job.resume,
                          fix=f"Name one of {folder}")
-    say = (lambda text: None) if job.quiet else _say
-    checkpoints = CheckpointFolder(folder, keep=job.recipe.keep, every=job.recipe.checkpoint_every, report=say)
+    checkpoints = CheckpointFolder(folder, keep=job.recipe.keep, every=job.recipe.checkpoint_every, report=_say)
     if not job.resume and (checkpoints.paths() or (job.folder / "logs" / "steps.csv").exists()):
         checkpoints.close()
         raise InputError("Something was trained in this folder already", where=job.folder,

@@ -215,10 +215,11 @@ class Training:
 
     def write_best(self) -> None:
         """Write the present weights as the best ones, if the epoch that has just ended is the best."""
-        if self.checkpoints is not None and self.place.best_epoch == self.place.epoch and not self.place.batch:
+        place = self.place
+        if self.checkpoints is not None and 0 < place.best_epoch == place.epoch and not place.batch:
             write_weights(self.folder / BEST, self.task, {
-                "epoch": self.place.best_epoch, "step": self.place.best_step, "monitor": self.recipe.monitor,
-                "metrics": self.place.best_metrics})
+                "epoch": place.best_epoch, "step": place.best_step, "monitor": self.recipe.monitor,
+                "metrics": place.best_metrics})
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 import zlib
@@ -100,9 +101,12 @@ def write_pth(path: Path, content: dict[str, Any]) -> None:
     """
     plain = {name: dict(value) if name == "model_state_dict" else value for name, value in content.items()}
     flatten(plain)
+    # By way of memory: torch's own file writer does not say that a disk is full.
+    file = io.BytesIO()
+    torch.save(plain, file)
     try:
         with atomic_path(path) as temporary:
-            torch.save(plain, temporary)
+            temporary.write_bytes(file.getbuffer())
     except OSError as error:
         raise full_disk(error, path) from error
 
