@@ -190,6 +190,10 @@ def test_a_large_record_is_sampled_and_says_how_much_of_it(tmp_path: Path) -> No
     assert len(reader.spans) == 16
     assert (reader.spans[0], reader.spans[-1]) == ((0, 100), (19900, 20000))
     assert max(stop - start for start, stop in reader.spans) == 100
+    made.plain(tmp_path / "zeros.h5", np.zeros((20000, 10), "float32"))
+    zeros = formats.open_reader(made.only(tmp_path / "zeros.h5"))
+    assert health.examine(zeros, block_bytes=4000).verdict(10) == "all zeros in the 8.0% that was read"
+    zeros.close()
     few = health.examine(reader, block_bytes=100 * 40, most_blocks=16, most_bytes=5 * 100 * 40 * 2)
     reader.close()
     assert 0 < few.share < found.share

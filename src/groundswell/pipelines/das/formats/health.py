@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from groundswell.pipelines.das.record import Record, RecordReader
 
-BLOCK_BYTES = 16 * 2**20
+BLOCK_BYTES = 32 * 2**20
 MOST_BLOCKS = 16
-MOST_BYTES = 2**30
+MOST_BYTES = 2**29
 _SATURATED_SHARE = 0.01
 _SATURATED_SAMPLES = 8
 _COARSE = 64  # whole numbers of fewer levels pile up at their extremes without being clipped
@@ -80,7 +80,8 @@ class Health:
     def verdict(self, channels: int) -> str:
         """Why the record is not fit for training; ``ok`` if nothing speaks against it."""
         if self.dead_channels == channels:
-            return "no finite values" if self.nan_samples else "all zeros"
+            said = "no finite values" if self.nan_samples else "all zeros"
+            return said if self.share == 1 else f"{said} in the {self.share:.1%} that was read"
         if self.nan_samples:
             return f"values that are not finite: {self.nan_samples} in the part read"
         for count, word in ((self.dead_channels + self.constant_channels, "dead or constant"),
@@ -187,19 +188,19 @@ def examine(reader: RecordReader, *, block_bytes: int = BLOCK_BYTES, most_blocks
     return tally.health(read / held if held else 0.0, dtype.kind in "iu")
 
 
-def only_zeros(reader: RecordReader) -> bool:
-    """Whether a record is nothing but zeros: a few samples first, and only if they are zero, blocks spread through it.
+def zeros_verdict(reader: RecordReader) -> str:
+    """``ok``, or that a record is all zeros: a few samples first, and only if they are zero, blocks spread through it.
 
     Raises:
         InputError: it cannot be read.
     """
     record = reader.record
-    row = record.channels * np.dtype(record.dtype).itemsize
-    few = max(1, min(16, record.samples, BLOCK_BYTES // row))
-    probe = np.empty((few, record.channels), np.dtype(record.dtype).newbyteorder("="))
-    for start in sorted({0, (record.samples - few) // 2, record.samples - few}):
-        reader.read(start, start + few, 0, record.channels, probe)
+    samples, channels = min(16, record.samples), min(64, record.channels)
+    probe = np.empty((samples, channels), np.dtype(record.dtype).newbyteorder("="))
+    channel = (record.channels - channels) // 2
+    for start in sorted({0, (record.samples - samples) // 2, record.samples - samples}):
+        reader.read(start, start + samples, channel, channel + channels, probe)
         if probe.any():
-            return False
+            return "ok"
     found = examine(reader)
-    return found.dead_channels == record.channels and not found.nan_samples
+    return found.verdict(record.channels) if found.dead_channels == record.channels else "ok"

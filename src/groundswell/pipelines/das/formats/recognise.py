@@ -26,7 +26,7 @@ from groundswell.pipelines.das.formats import (
     terra15,
 )
 from groundswell.pipelines.das.formats.clock import steady
-from groundswell.pipelines.das.formats.health import only_zeros
+from groundswell.pipelines.das.formats.health import zeros_verdict
 from groundswell.pipelines.das.formats.reading import Reader, stamp
 from groundswell.pipelines.das.record import Record
 
@@ -91,7 +91,7 @@ def _judged(record: Record) -> Record:
         return record
     reader = open_reader(record)
     try:
-        return replace(record, verdict="all zeros") if only_zeros(reader) else record
+        return replace(record, verdict=zeros_verdict(reader))
     except InputError as error:
         return replace(record, verdict=error.what, format="", kind="unreadable")
     finally:
