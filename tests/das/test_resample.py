@@ -62,21 +62,21 @@ def test_a_constant_stays_constant_to_the_very_edge():
 
 @pytest.mark.parametrize(("from_hz", "to_hz", "ratio"), [
     (250, 200, (4, 5)), (200, 250, (5, 4)), (1000, 250, (1, 4)), (200, 200, (1, 1)), (199.99, 200, (1, 1)),
-    (100 / 3, 100, (3, 1)), (0.1, 1, (10, 1))])
+    (100 / 3, 100, (3, 1)), (0.1, 1, (10, 1)), (5000, 5, (1, 1000))])
 def test_ratio(from_hz, to_hz, ratio):
     assert rate_ratio(from_hz, to_hz) == ratio
 
 
 @given(from_hz=st.floats(0.5, 5000), to_hz=st.floats(10, 500))
 def test_any_pair_of_sensible_rates_has_a_close_ratio_of_small_terms(from_hz, to_hz):
-    if not 1e-3 <= to_hz / from_hz <= 1e3:
+    if not 1e-3 <= to_hz / from_hz <= 20:
         return
     up, down = rate_ratio(from_hz, to_hz)
     assert abs(from_hz * up / down / to_hz - 1) < 1.1e-3
     assert down <= 5000
 
 
-@pytest.mark.parametrize("rates", [(0, 200), (250, -1), (1e-5, 200)])
+@pytest.mark.parametrize("rates", [(0, 200), (250, -1), (0.1, 200), (5000, 1)])
 def test_impossible_rates_are_refused(rates):
     with pytest.raises(InputError):
         rate_ratio(*rates)

@@ -45,7 +45,8 @@ class Prediction:
         record: facts of the record, ``None`` where it could not be opened.
         notes: what was done to the record so that the model could read it.
         window_start_s: start of each window, seconds of the record; float64, shape (windows,).
-        window_probabilities: float64, shape (windows, classes), noise included.
+        classes: the model's classes, noise included.
+        window_probabilities: float64, shape (windows, classes).
     """
 
     file: str
@@ -61,6 +62,7 @@ class Prediction:
     record: Record | None = None
     notes: list[str] = field(default_factory=list)
     window_start_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    classes: tuple[str, ...] = ()
     window_probabilities: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
 
     def as_json(self) -> dict[str, Any]:
@@ -265,7 +267,7 @@ def _conclude(result: Prediction, classes: Sequence[str], aggregate: Aggregate) 
     events = [k for k, name in enumerate(classes) if name != NOISE]
     average, votes = event_shares(p_wk, classes)
     winner = int(np.argmax(votes if aggregate == "vote" else average))
-    result.windows = len(p_wk)
+    result.windows, result.classes = len(p_wk), tuple(classes)
     result.predicted_class, result.class_name = events[winner], classes[events[winner]]
     result.confidence = float(average[winner])
     result.probabilities = {classes[k]: float(p) for k, p in zip(events, average, strict=True)}

@@ -15,6 +15,7 @@ SAME_RATE = 1e-3
 """Rates that differ by less than this share are taken to be the same: no classifier feels a stretch of 0.1 %."""
 _HALF_WIDTH = 10  # zero crossings of the filter either side, at the lower of the two rates
 _LARGEST_TERM = 5000
+_MOST_UP, _MOST_DOWN = 20.0, 1000.0
 _PIECE_BYTES = 32 * 2**20
 
 
@@ -25,14 +26,14 @@ def rate_ratio(from_hz: float, to_hz: float) -> tuple[int, int]:
     terms up to 5000.
 
     Raises:
-        InputError: a rate that is not positive, or a ratio beyond 1:1000 either way.
+        InputError: a rate that is not positive; ``to_hz`` above 20 times, or below a thousandth of, ``from_hz``.
     """
     if not (from_hz > 0 and to_hz > 0):
         raise InputError(f"Cannot resample from {from_hz} Hz to {to_hz} Hz")
     ratio = to_hz / from_hz
     if abs(ratio - 1) < SAME_RATE:
         return 1, 1
-    if not 1e-3 <= ratio <= 1e3:
+    if not 1 / _MOST_DOWN <= ratio <= _MOST_UP:
         raise InputError(f"Resampling from {from_hz:g} Hz to {to_hz:g} Hz is beyond reason",
                          fix="Check the record's sampling rate, or use a model trained near it")
     close = Fraction(ratio).limit_denominator(_LARGEST_TERM)
