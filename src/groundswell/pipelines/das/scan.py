@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -27,7 +28,6 @@ COLUMNS: dict[str, str] = {
     "saturated_channels": "Int64", "size_bytes": "Int64", "also_holds": "str", "verdict": "str"}
 """Columns of the table and their pandas types; what is not known is missing (or empty text)."""
 
-_NUMBERS = ("samples", "channels", "rate_hz", "spacing_m", "read_cost")
 _AILMENTS = {"nan_samples": "not finite", "dead_channels": "dead", "constant_channels": "constant",
              "saturated_channels": "saturated", "gaps": "gaps"}
 Watcher = Callable[[int, int, Path], None]
@@ -125,27 +125,33 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
 
 
 def render(frame: pd.DataFrame) -> Table:
-    """The table for a terminal, the facts people ask for first. Guesses carry a question mark."""
-    table = Table(title=f"{len(frame)} arrays, {len(bad_rows(frame))} not ok", title_justify="left")
-    table.add_column("file", overflow="fold")
-    table.add_column("format")
-    for name in _NUMBERS:
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("start_time", "axis_order", "stored as", "health", "verdict"):
-        table.add_column(name, overflow="fold")
+    """The table for a terminal, two lines an array so that 80 columns do. Guesses carry a question mark."""
+    title = f"{len(frame)} arrays, {len(bad_rows(frame))} not ok"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("file\nformat", "samples × channels\nrate, spacing, gauge", "start (UTC)\naxes",
+                    "stored as\nread cost", "verdict\nhealth"):
+        table.add_column(heading, overflow="fold", no_wrap=heading.startswith("start"))
     several = frame["path"].duplicated(keep=False)
     for number, (_, row) in enumerate(frame.iterrows()):
-        file = Path(row["path"]).name + (f"\n{row['dataset']}" if several.iloc[number] and row["dataset"] else "")
+        inner = f" {row['dataset']}" if several.iloc[number] else ""
         style = "" if row["verdict"] == "ok" else "yellow" if row["format"] else "red"
-        cells = [file, row["format"], *(_number(row[name]) for name in _NUMBERS), _start(row),
-                 row["axis_order"] + (" ?" if row["axis_order_known"] == "guess" else ""),
-                 f"{row['dtype']}, {row['layout']}".strip(", "), _health(row), row["verdict"]]
-        table.add_row(*(Text(cell) for cell in cells), style=style)  # Text: brackets in names are no markup
+        cells = [f"{Path(row['path']).name}\n{row['format']}{inner}", _array(row),
+                 f"{_start(row)}\n{row['axis_order']}{' ?' if row['axis_order_known'] == 'guess' else ''}",
+                 f"{row['dtype']}, {row['layout']}".strip(", ") + f"\n{_number(row['read_cost'], ' x')}",
+                 f"{row['verdict']}\n{_health(row)}"]
+        table.add_row(*(Text(cell.strip("\n")) for cell in cells), style=style)  # Text: brackets in names are no markup
     return table
 
 
-def _number(value: Any) -> str:
-    return "" if pd.isna(value) else f"{value:.6g}" if isinstance(value, float) else str(value)
+def _number(value: Any, unit: str) -> str:
+    return "" if pd.isna(value) else f"{value:.4g}{unit}"
+
+
+def _array(row: pd.Series[Any]) -> str:
+    if pd.isna(row["samples"]):
+        return ""
+    facts = [_number(row["rate_hz"], " Hz"), _number(row["spacing_m"], " m"), _number(row["gauge_m"], " m")]
+    return f"{row['samples']} × {row['channels']}\n{', '.join(fact for fact in facts if fact)}"
 
 
 def _start(row: pd.Series[Any]) -> str:
