@@ -1,0 +1,126 @@
+"""Directives of this documentation: a room's API, and the table of a pipeline's recipe, both made at build time."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+SEED_KEYS = Path(__file__).resolve().parent.parent / "pipelines" / "seed-keys.md"
+
+
+def modules_of(room: str) -> list[str]:
+    """Names of all modules of a room that say what they are, packages before what is in them."""
+    package = importlib.import_module(room)
+    found = [room]
+    for module in pkgutil.walk_packages(getattr(package, "__path__", []), f"{room}."):
+        if not module.name.rsplit(".", 1)[-1].startswith("_"):
+            found.append(module.name)
+    return found
+
+
+def table_rows(page: Path) -> list[list[str]]:
+    """Cells of all rows of the Markdown tables of a page, headings left out."""
+    rows = []
+    for line in page.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if cells and not set("".join(cells)) <= set("-: "):
+            rows.append(cells)
+    return rows[1:]
+
+
+def seed_names(page: Path = SEED_KEYS) -> dict[str, str]:
+    """The seed's key by ours, from the table of both."""
+    found: dict[str, str] = {}
+    for seed, ours, *_ in table_rows(page):
+        for key in re.findall(r"`([a-z_.]+)`", ours):
+            found[key] = ", ".join(filter(None, [found.get(key), seed.strip("`")]))
+    return found
+
+
+class ApiOfRoom(SphinxDirective):
+    """``.. api-of-room:: groundswell.core [module ...]``: the documented objects of every module of a room."""
+
+    required_arguments = 1
+    optional_arguments = 40
+
+    def run(self) -> list[nodes.Node]:
+        """Headings and ``automodule`` for each module, parsed in place."""
+        text = StringList()
+        for name in [found for room in self.arguments for found in modules_of(room)]:
+            title = name.removeprefix("groundswell.")
+            for line in (f".. rubric:: {title}", "   :heading-level: 2", "", f".. automodule:: {name}", ""):
+                text.append(line, "api-of-room")
+        holder = nodes.container()
+        holder.document = self.state.document
+        self.state.nested_parse(text, self.content_offset, holder)
+        return holder.children
+
+
+class RecipeTable(SphinxDirective):
+    """``recipe-table`` with the name of a pipeline: every key, its type, default, meaning and the seed's name."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """One table for each part of the recipe."""
+        from groundswell.core.recipe import describe_recipe
+        from groundswell.core.registry import get_pipeline
+
+        seed = seed_names()
+        parts: dict[str, list[tuple[str, ...]]] = {}
+        for key, kind, default, meaning in describe_recipe(get_pipeline(self.arguments[0]).recipe_class()):
+            row = (key, _type(kind), default, " ".join(meaning.split()), seed.get(key, ""))
+            parts.setdefault(key.partition(".")[0] if "." in key else "", []).append(row)
+        found: list[nodes.Node] = []
+        for part, rows in parts.items():
+            section = nodes.section(ids=[f"recipe-{part or 'top'}"])
+            section += nodes.title(text=part or "At the top")
+            section += _table(("key", "type", "default", "meaning", "seed's key"), rows, (22, 18, 12, 38, 10),
+                              code=(0, 1, 2, 4))
+            found.append(section)
+        return found
+
+
+def escape_names(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """In docstrings a name that ends in an underscore (``val_``) is a name and no link."""
+    lines[:] = [re.sub(r"(?<![`\w])(\w+)_(?![\w`])", r"\1\\_", line) if "`" not in line else line for line in lines]
+
+
+def _type(kind: str) -> str:
+    return kind.replace("NoneType", "None").replace("Literal", "one of ")
+
+
+def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]], widths: tuple[int, ...],
+           code: tuple[int, ...]) -> nodes.table:
+    table = nodes.table(classes=["recipe", "table"])
+    group = nodes.tgroup(cols=len(titles))
+    group += [nodes.colspec(colwidth=width) for width in widths]
+    head, body = nodes.thead(), nodes.tbody()
+    head += _row([nodes.paragraph(text=title) for title in titles])
+    for cells in rows:
+        body += _row([nodes.paragraph("", "", nodes.literal(text=cell)) if k in code and cell
+                      else nodes.paragraph(text=cell) for k, cell in enumerate(cells)])
+    group += [head, body]
+    table += group
+    return table
+
+
+def _row(paragraphs: list[nodes.paragraph]) -> nodes.row:
+    row = nodes.row()
+    row += [nodes.entry("", paragraph) for paragraph in paragraphs]
+    return row
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directives."""
+    app.connect("autodoc-process-docstring", escape_names)
+    app.add_directive("api-of-room", ApiOfRoom)
+    app.add_directive("recipe-table", RecipeTable)
+    return {"parallel_read_safe": True}
