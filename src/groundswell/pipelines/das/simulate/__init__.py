@@ -1,1 +1,1 @@
-"""das: a physics-based generator of labelled fibre records; import what you need from its modules, e.g. ``.archive``."""
+"""das: a physics-based generator of labelled fibre records; import its modules, e.g. ``.archive``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,14 +72,15 @@ def make_cable(recipe: FibreRecipe, number: int, seed: int) -> Cable:
     """Lay out cable ``number`` of the recipe; a pure function of its arguments."""
     channels, spacing_m = recipe.cables[number]
     rng = np.random.default_rng(derive_seed(seed, "das.simulate", "cable", number))
-    distance_m = np.arange(channels) * spacing_m
+    distance_m = np.arange(channels, dtype=np.float64) * spacing_m
     east_m, north_m, tangent_east, tangent_north = _path(distance_m, recipe.bends, rng)
     coupling = 10 ** (recipe.coupling_db * _rough(channels, rng) / 20)
     dead, saturated = _faulty(channels, recipe.dead_share, recipe.saturated_share, rng)
     road_length_m = rng.uniform(0.3, 0.6) * distance_m[-1]
     road_start_m = rng.uniform(0, distance_m[-1] - road_length_m)
-    return Cable(number, distance_m, east_m, north_m, tangent_east, tangent_north, coupling, dead, saturated,
-                 (road_start_m, road_start_m + road_length_m), spacing_m, recipe.gauge_m, recipe.latitude, recipe.longitude)
+    road_m = (road_start_m, road_start_m + road_length_m)
+    return Cable(number, distance_m, east_m, north_m, tangent_east, tangent_north, coupling, dead, saturated, road_m,
+                 spacing_m, recipe.gauge_m, recipe.latitude, recipe.longitude)
 
 
 def _path(distance_m: Floats, bends: int, rng: np.random.Generator) -> tuple[Floats, Floats, Floats, Floats]:
@@ -103,7 +105,8 @@ def _rough(channels: int, rng: np.random.Generator) -> Floats:
     """Unit-variance variation along the fibre, half of it smooth over a tenth of the cable."""
     width = max(1, channels // 10)
     smooth = np.convolve(rng.standard_normal(channels + 2 * width), np.ones(width) / np.sqrt(width), "same")
-    return (smooth[width : width + channels] + rng.standard_normal(channels)) / np.sqrt(2)
+    rough: Floats = (smooth[width : width + channels] + rng.standard_normal(channels)) / np.sqrt(2)
+    return rough
 
 
 def _faulty(channels: int, dead_share: float, saturated_share: float, rng: np.random.Generator
@@ -116,9 +119,10 @@ def _faulty(channels: int, dead_share: float, saturated_share: float, rng: np.ra
     return dead, saturated
 
 
-def gauge_response(wavenumber_per_m: NDArray[np.floating], gauge_m: float) -> NDArray[np.floating]:
+def gauge_response(wavenumber_per_m: NDArray[Any], gauge_m: float) -> NDArray[Any]:
     """Response of a strain average over ``gauge_m`` to a wavenumber along the fibre (cycles per metre).
 
     sin(pi k L) / (pi k L): zero where a whole number of wavelengths fits the gauge.
     """
-    return np.sinc(wavenumber_per_m * gauge_m)
+    response: NDArray[Any] = np.sinc(wavenumber_per_m * gauge_m)
+    return response

@@ -66,7 +66,8 @@ class SimulatedNoise:
         total = noise.instrument + noise.laser + noise.ambient
         rng = np.random.default_rng(derive_seed(stretch.seed, "components"))
         spectrum = _white(rng, cable.channels, len(frequency_hz))
-        spectrum *= _shaped(instrument_shape(frequency_hz), band, samples) * np.float32(np.sqrt(noise.instrument / total))
+        white = _shaped(instrument_shape(frequency_hz), band, samples)
+        spectrum *= white * np.float32(np.sqrt(noise.instrument / total))
         if noise.laser:
             common = _white(rng, 1, len(frequency_hz))
             spectrum += common * _shaped(laser_shape(frequency_hz), band, samples) * np.sqrt(noise.laser / total)

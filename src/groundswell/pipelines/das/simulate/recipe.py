@@ -170,5 +170,6 @@ class SimulateRecipe(RecipePart):
         if not 0 < low < high:
             raise ValueError("snr_band_hz must be two frequencies, the lower one first and above 0")
         if high >= self.fibre.rate_hz / 2:
-            raise ValueError(f"snr_band_hz reaches {high} Hz, at or above half of fibre.rate_hz ({self.fibre.rate_hz} Hz)")
+            raise ValueError(f"snr_band_hz reaches {high} Hz, at or above half of fibre.rate_hz "
+                             f"({self.fibre.rate_hz} Hz)")
         return self

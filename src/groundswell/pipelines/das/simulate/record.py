@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -29,7 +30,8 @@ class Signal:
         first: time sample of the file (or of the archive) at which the series begins; may be negative.
         p_s, s_s: arrivals at each channel in seconds on the same clock, float64 (channels,).
         origin_s: origin time on the same clock.
-        interval: time samples [start, stop) on the same clock: from the first P arrival until 95 % of the energy passed.
+        interval: time samples [start, stop) on the same clock: from the first P arrival until 95 % of the energy is
+            past.
         magnitude: moment magnitude.
         site_gain_db: what the magnitude could not supply of the asked ratio.
     """
@@ -66,7 +68,8 @@ def make_signal(recipe: SimulateRecipe, propagation: Propagation, event: Event, 
     p_phase, s_phase = body_phases(event, cable)
     origin_s = onset_s - float(p_phase.time_s.min())
     first = round((origin_s - LEAD_S) * rate_hz)
-    origin_s = first / rate_hz + LEAD_S  # the series begins on a sample, so the origin time moves by less than half of one
+    # The series begins on a sample, so the origin time moves by up to half of one.
+    origin_s = first / rate_hz + LEAD_S
     response = propagation.response(event)
     response *= cable.coupling[:, None].astype(np.float32)
     p_s, s_s = origin_s + p_phase.time_s, origin_s + s_phase.time_s
@@ -125,7 +128,7 @@ def _window_power(series_ct: NDArray[np.float32], onsets_s: Floats, window_s: fl
     return max(power, 1e-30)
 
 
-def band_taper(frequency_hz: Floats, band_hz: tuple[float, float]) -> NDArray[np.float32]:
+def band_taper(frequency_hz: NDArray[Any], band_hz: tuple[float, float]) -> NDArray[np.float32]:
     """1 inside the band, 0 outside, with cosine flanks a tenth of each corner wide, centred on it."""
     low, high = band_hz
     rise = np.clip((frequency_hz - 0.95 * low) / (0.1 * low), 0, 1)

@@ -38,9 +38,9 @@ def add_traffic(noise_ct: NDArray[np.float32], cable: Cable, rate_hz: float, veh
         speed_m_s = rng.uniform(*_SPEED_M_S)
         strength, forward = level * np.exp(rng.normal(0, 0.4)), rng.uniform() < 0.5
         driven_m = cable.distance_m[channels] - cable.road_m[0]
-        passes = np.rint((entry_s + (driven_m if forward else length_m - driven_m) / speed_m_s) * rate_hz).astype(np.int64)
+        passes_s = entry_s + (driven_m if forward else length_m - driven_m) / speed_m_s
         wheels = _wheels(rng, samples + 4 * reach, rate_hz)
-        for channel, middle in zip(channels, passes, strict=True):
+        for channel, middle in zip(channels, np.rint(passes_s * rate_hz).astype(np.int64), strict=True):
             low, high = max(middle - reach, 0), min(middle + reach, samples)
             if low < high:
                 tau_s = (np.arange(low, high) - middle) / rate_hz

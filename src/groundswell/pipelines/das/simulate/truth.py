@@ -41,7 +41,8 @@ class Placed:
     files: tuple[tuple[str, int, int], ...]
 
 
-def write_truth(folder: Path, placed: Sequence[Placed], recipe: SimulateRecipe, *, noise: str, one_per_file: bool) -> None:
+def write_truth(folder: Path, placed: Sequence[Placed], recipe: SimulateRecipe, *, noise: str,
+                one_per_file: bool) -> None:
     """Write intervals.csv, picks.parquet, catalogue.csv, catalogue.xml (QuakeML), truth.json and, last, labels.json.
 
     Args:
@@ -58,9 +59,11 @@ def write_truth(folder: Path, placed: Sequence[Placed], recipe: SimulateRecipe, 
     write_bytes(folder / "catalogue.xml", _quakeml(events))
     _write_picks(folder / "picks.parquet", placed, rate_hz)
     write_json(folder / "truth.json", {
-        "simulated": True, "noise": noise, "classes": CLASSES, "recipe": recipe.model_dump(mode="json"), "events": events})
+        "simulated": True, "noise": noise, "classes": CLASSES, "recipe": recipe.model_dump(mode="json"),
+        "events": events})
     if one_per_file:
-        write_json(folder / "labels.json", {name: item.signal.event.label for item in placed for name, _, _ in item.files})
+        write_json(folder / "labels.json",
+                   {name: item.signal.event.label for item in placed for name, _, _ in item.files})
 
 
 _CATALOGUE = ("event_id", "time", "latitude", "longitude", "depth_km", "magnitude", "type", "label", "onset", "end")
@@ -106,8 +109,9 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _write_picks(path: Path, placed: Sequence[Placed], rate_hz: float) -> None:
-    """One row for each event and channel: distance along the fibre, P and S in seconds and in samples of the first file."""
-    columns: dict[str, list[Any]] = {"event_id": [], "record": [], "channel": [], "distance_m": [], "p_s": [], "s_s": []}
+    """One row for each event and channel: distance along the fibre; P and S in the first file, in s and samples."""
+    names = ("event_id", "record", "channel", "distance_m", "p_s", "s_s")
+    columns: dict[str, list[Any]] = {name: [] for name in names}
     for item in placed:
         name, first, _ = item.files[0]
         channels = item.cable.channels
@@ -145,4 +149,5 @@ def _quakeml(events: Sequence[dict[str, Any]]) -> bytes:
         ElementTree.SubElement(ElementTree.SubElement(magnitude, "mag"), "value").text = str(row["magnitude"])
         ElementTree.SubElement(magnitude, "type").text = "Mw"
         ElementTree.SubElement(magnitude, "originID").text = f"{stem}/origin"
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text

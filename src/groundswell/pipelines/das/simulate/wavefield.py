@@ -117,7 +117,7 @@ class Propagation:
         self.cable = cable
         self.rate_hz = recipe.fibre.rate_hz
         self.samples = series_length(recipe, cable)
-        self.frequency_hz: Floats = np.fft.rfftfreq(self.samples, 1 / self.rate_hz)
+        self.frequency_hz: Floats = np.fft.rfftfreq(self.samples, 1 / self.rate_hz).astype(np.float64)
         self._coda = recipe.source.coda
         self._seed = recipe.seed
         self._diffuse = DiffuseField(cable, self.samples, self.rate_hz, surface_velocity)
@@ -149,7 +149,7 @@ class Propagation:
         return wave
 
     def _surface(self, event: Event, rng: np.random.Generator) -> NDArray[np.complex64]:
-        """Dispersive Rayleigh waves: amplitude falls with the root of distance, strain with cos^2 over phase velocity."""
+        """Dispersive Rayleigh waves: falling with the root of distance, strain as cos^2 over phase velocity."""
         away_m, radial_e, _, _ = _geometry(event, self.cable)
         velocity = surface_velocity(self.frequency_hz)
         size = _SURFACE_AMPLITUDE * event.surface_wave / (4 * np.pi * DENSITY_KG_M3 * (P_SURFACE_M_S / P_TO_S) ** 3)
@@ -161,7 +161,8 @@ class Propagation:
         wave *= gauge_response(np.outer(radial_e, self.frequency_hz * slowness).astype(np.float32), self.cable.gauge_m)
         wave *= np.outer(strain, slowness).astype(np.float32)
         arrival_s = away_m / surface_velocity(np.array([3.0]))
-        return wave + self._scattered(strain / 1700, arrival_s, arrival_s / _Q_SURFACE + _KAPPA_S_S, _CODA_SURFACE_S, rng)
+        damping_s = arrival_s / _Q_SURFACE + _KAPPA_S_S
+        return wave + self._scattered(strain / 1700, arrival_s, damping_s, _CODA_SURFACE_S, rng)
 
     def _scattered(self, amplitude: Floats, time_s: Floats, damping_s: Floats, decay_s: float,
                    rng: np.random.Generator) -> NDArray[np.complex64]:
