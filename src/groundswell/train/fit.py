@@ -152,6 +152,8 @@ def _open_folder(job: _Job) -> CheckpointFolder:
         raise InputError("Only a checkpoint of the folder that is trained in can be resumed", where=job.resume,
                          fix=f"Name one of {folder}")
     checkpoints = CheckpointFolder(folder, keep=job.recipe.keep, every=job.recipe.checkpoint_every, report=_say)
+    for left in (job.folder / BEST).parent.glob(f".{BEST.stem}-*.part*"):  # of a process that was killed while writing
+        left.unlink()
     if not job.resume and (checkpoints.paths() or (job.folder / "logs" / "steps.csv").exists()):
         checkpoints.close()
         raise InputError("Something was trained in this folder already", where=job.folder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -63,6 +64,7 @@ def launch(work: Work[T], given: Any, recipe: TrainRecipe) -> T:
         with StopRequest() as stop:
             return _in_group(work, given, recipe, device, "env://", stop)
     if recipe.devices == 1:
+        _hush_fabric()
         with StopRequest() as stop, _threads(recipe.threads):
             fabric = Fabric(accelerator=device, devices=1, precision=_PRECISION[recipe.precision],
                             plugins=[LightningEnvironment()])
@@ -70,6 +72,11 @@ def launch(work: Work[T], given: Any, recipe: TrainRecipe) -> T:
             return work(fabric, stop, given)
     result: T = _Workers(work, given, recipe, device).result()
     return result
+
+
+def _hush_fabric() -> None:
+    # It announces precision and devices for each fit, in every process.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 def check_devices(recipe: TrainRecipe) -> str:
@@ -102,6 +109,7 @@ def _threads(number: int) -> Iterator[None]:
 
 def _in_group(work: Work[T], given: Any, recipe: TrainRecipe, device: str, meeting: str, stop: Stop) -> T:
     """Join the other processes, work, and part from them."""
+    _hush_fabric()
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     local = int(os.environ["LOCAL_WORLD_SIZE"])
     torch.set_num_threads(recipe.threads or max(1, available_cores() // local))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Mapping
@@ -25,7 +26,8 @@ class CsvLog:
 
     def __init__(self, path: Path, length: int = 0) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "a+", encoding="utf-8", buffering=1, newline="\n")  # noqa: SIM115 - closed by close
+        # Unbuffered: a row is in the file when it is written, and closing has nothing left to fail at.
+        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - closed by close
         if os.path.getsize(path) < length:
             there = os.path.getsize(path)
             self._file.close()
@@ -33,20 +35,23 @@ class CsvLog:
                              where=path, fix="Put the log back as it was, or train again in another folder")
         self._file.truncate(length)
         self._file.seek(0)
-        self._columns = self._file.readline().rstrip("\n").split(",") if length else []
-        self._file.seek(0, os.SEEK_END)
+        self._columns = self._file.readline().decode().rstrip("\n").split(",") if length else []
 
     def write(self, row: Mapping[str, float | int | str]) -> None:
         """Append a row; the first one of a file names the columns."""
         if not self._columns:
             self._columns = list(row)
-            self._file.write(",".join(self._columns) + "\n")
+            self._append(",".join(self._columns))
         # repr gives the shortest text that reads back as the same float: equal numbers, equal bytes.
-        self._file.write(",".join(_text(row[name]) for name in self._columns) + "\n")
+        self._append(",".join(_text(row[name]) for name in self._columns))
+
+    def _append(self, line: str) -> None:
+        data = f"{line}\n".encode()
+        if self._file.write(data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
 
     def sync(self) -> int:
         """Bring what was written to the disk; the length in bytes."""
-        self._file.flush()
         os.fsync(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size
 
