@@ -86,7 +86,8 @@ def test_buffers_are_reused_and_memory_does_not_follow_length():
 
 
 def test_a_wide_stream_gets_smaller_batches():
-    assert batch_that_fits(1024, 1000, 16) == 16
+    assert batch_that_fits(1024, 100, 16) == 16
+    assert batch_that_fits(1024, 1000, 16) == 4
     assert batch_that_fits(1024, 18_958, 16) == 1
     assert batch_that_fits(1024, 1_000_000, 16) == 1
 

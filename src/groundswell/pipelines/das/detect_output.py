@@ -52,8 +52,9 @@ def summary(found: Detections) -> list[str]:
     names = sorted({e.class_name for e in found.events})
     counts = ", ".join(f"{sum(e.class_name == n for e in found.events)} {n}" for n in names)
     lines = [f"{len(found.events)} event(s) in {hours:.2f} h of recording" + (f": {counts}" if counts else ""),
-             f"{found.wall_s:.1f} s of work: {found.times_real_time:.0f} times real time, "
-             f"{found.bytes_per_s / 2**20:.0f} MiB/s, {found.windows} windows"]
+             f"{found.wall_s:.1f} s of work: {found.times_real_time:.0f} times real time "
+             f"({found.times_real_time_per_core:.0f} per core), {found.bytes_per_s / 2**20:.0f} MiB/s, "
+             f"{found.windows} windows"]
     if found.gated:
         lines.append(f"the gate left out {found.gated} of them unseen")
     if found.gaps:
