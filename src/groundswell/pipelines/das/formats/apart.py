@@ -18,7 +18,7 @@ from typing import Self
 from groundswell.pipelines.das.formats.looking import Looked, look_at
 
 LIMIT_S = 300.0
-"""How long one file may take: health touches about half a gigabyte at most, which a slow disk delivers well within it."""
+"""How long one file may take: health touches about half a gigabyte at most, which slow disks deliver in time."""
 
 
 class Apart:

@@ -22,7 +22,7 @@ _SPELLINGS = {
 _EARLIEST_EPOCH_S = 1e8  # March 1973: below it, seconds count from the record's own start
 _CLOCK_TOLERANCE = 5e-5  # what a free-running oscillator and rounded time stamps may be off
 _MOST_SUSPECTS = 4096
-_NEIGHBOURS, _FEWEST = 8, 4
+_NEIGHBOURS, _FEWEST = 16, 8
 
 
 @dataclass(frozen=True)
