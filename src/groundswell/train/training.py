@@ -18,7 +18,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, distributed, nn
 
 from groundswell.core.errors import FailureError, InputError
-from groundswell.core.seeds import derive_seed, seed_everything
+from groundswell.core.seeds import derive_seed
 from groundswell.train.checkpoint import CheckpointFolder
 from groundswell.train.launch import Stop
 from groundswell.train.logs import RunLogs
@@ -26,7 +26,7 @@ from groundswell.train.recipe import TrainRecipe
 from groundswell.train.schedule import Schedule
 from groundswell.train.setup import Setup
 from groundswell.train.signals import STOPS
-from groundswell.train.state import Place, add, generators, set_generators
+from groundswell.train.state import Place, add, generators, reseed, set_generators
 from groundswell.train.task import Batch, Sums
 from groundswell.train.weights import BEST, write_weights
 
@@ -92,7 +92,7 @@ class Training:
         """Add the gradients of one batch; with the last one of a group, step."""
         last = (index + 1) % self.recipe.accumulate == 0 or index + 1 == self.batches
         seed = derive_seed(self.recipe.seed, "batch", self.place.epoch, index, self.fabric.global_rank)
-        seed_everything(seed)
+        reseed(seed, self.fabric.device)
         self.generator.manual_seed(seed)
         with self.fabric.no_backward_sync(self.model, enabled=not last):
             loss, sums = self.model(Sealed((batch, self.generator)))
@@ -160,7 +160,8 @@ class Training:
 
     def validate(self, most: int | None = None) -> dict[str, float]:
         """Metrics of the validation part (of its first ``most`` batches); nothing of the state changes."""
-        seed_everything(derive_seed(self.recipe.seed, "validation", self.place.epoch, self.fabric.global_rank))
+        reseed(derive_seed(self.recipe.seed, "validation", self.place.epoch, self.fabric.global_rank),
+               self.fabric.device)
         self.task.eval()
         sums: Sums = {}
         batches = self.parts.validation.iterate(0)
