@@ -13,7 +13,8 @@ from groundswell.core.progress import progress
 from groundswell.core.recipe import build_recipe
 from groundswell.core.seeds import derive_seed
 from groundswell.pipelines.das.simulate.fibre import Cable, make_cable
-from groundswell.pipelines.das.simulate.noise import NoiseSource, SimulatedNoise, noise_between
+from groundswell.pipelines.das.simulate.noise import NoiseSource, SimulatedNoise, Stretch, daylight, noise_between
+from groundswell.pipelines.das.simulate.real_noise import noise_from_files
 from groundswell.pipelines.das.simulate.recipe import SimulateRecipe
 from groundswell.pipelines.das.simulate.record import Signal, add_signal, apply_faults, band_power, make_signal
 from groundswell.pipelines.das.simulate.sources import Event, draw_event
@@ -21,6 +22,8 @@ from groundswell.pipelines.das.simulate.truth import Placed, write_truth
 from groundswell.pipelines.das.simulate.wavefield import Propagation
 from groundswell.pipelines.das.simulate.writing import Recording, file_name, write_recording
 
+_LEVEL_S, _LEVEL_DRAWS = 20.0, 8
+"""How much of a given noise is looked at to know its level."""
 _EVENT_ROOM_S = 60.0
 """Least time between events of a continuous archive, and half of it at both ends."""
 
@@ -30,14 +33,21 @@ class Simulator:
 
     Args:
         recipe: the knobs.
-        noise: where noise comes from; the recipe's own noise when absent. Noise from elsewhere is scaled to
-            ``recipe.noise.level_nstrain_s`` in the signal-to-noise band.
+        noise: where noise comes from; when absent the recipe's ``noise_files``, or else its simulated noise. Noise
+            from elsewhere is scaled, by one factor for each cable, to ``recipe.noise.level_nstrain_s`` in the
+            signal-to-noise band.
+
+    Raises:
+        InputError: a noise file cannot be used.
     """
 
     def __init__(self, recipe: SimulateRecipe, noise: NoiseSource | None = None) -> None:
         self.recipe = recipe
+        if noise is None and recipe.noise_files:
+            noise = noise_from_files([Path(name) for name in recipe.noise_files], band_hz=recipe.snr_band_hz)
         self.noise: NoiseSource = noise or SimulatedNoise(recipe)
         self._given_noise = noise is not None
+        self._scale: dict[int, float] = {}
         self.cables = [make_cable(recipe.fibre, number, recipe.seed) for number in range(len(recipe.fibre.cables))]
         self._propagation: dict[int, Propagation] = {}
 
@@ -58,26 +68,47 @@ class Simulator:
 
     def signal(self, event: Event, noise_ct: NDArray[np.float32], onset_s: float) -> Signal:
         """The event at its ratio over this noise, its first P arrival at ``onset_s``."""
-        propagation = self._propagation.setdefault(event.cable, Propagation(self.recipe, self.cables[event.cable]))
+        if event.cable not in self._propagation:
+            self._propagation[event.cable] = Propagation(self.recipe, self.cables[event.cable])
+        propagation = self._propagation[event.cable]
         working = self.cables[event.cable].working
         power = band_power(noise_ct[working], self.recipe.fibre.rate_hz, self.recipe.snr_band_hz)
         return make_signal(self.recipe, propagation, event, power, onset_s=onset_s, length=noise_ct.shape[1])
 
     def background(self, cable: Cable, start: int, stop: int, clock: np.datetime64, seed: int) -> NDArray[np.float32]:
-        """Noise of samples [start, stop) at the level of its hour, float32 (channels, stop - start)."""
+        """Noise of samples [start, stop) at the level of its hour, float32 (channels, stop - start).
+
+        A pure function of the seed and of each sample's number and time of day, wherever it is cut.
+        """
         recipe, rate_hz = self.recipe, self.recipe.fibre.rate_hz
         data = noise_between(self.noise, cable, rate_hz, start, stop, recipe.duration_s, seed)
-        if self._given_noise:
-            data *= np.float32(recipe.noise.level_nstrain_s / np.sqrt(band_power(data, rate_hz, recipe.snr_band_hz)))
-        rng = np.random.default_rng(derive_seed(seed, "level"))
-        hour = int((clock - clock.astype("datetime64[D]")) / np.timedelta64(1, "h"))
-        level_db = recipe.noise.spread_db * rng.standard_normal() + recipe.noise.day_db * (6 <= hour < 18)
-        data *= np.float32(10 ** (level_db / 20))
+        level_db = recipe.noise.spread_db * np.random.default_rng(derive_seed(seed, "level")).standard_normal()
+        data *= np.float32(self._scale_of(cable) * 10 ** (level_db / 20))
+        if recipe.noise.day_db:
+            midnight_s = (clock - clock.astype("datetime64[D]")) / np.timedelta64(1, "s")
+            by_day = daylight(midnight_s + np.arange(stop - start) / rate_hz)
+            data *= (10 ** (recipe.noise.day_db * by_day / 20)).astype(np.float32)
         return data
 
-    def continuous_signal(self, event: Event, onset_s: float, seed: int, start: np.datetime64) -> Signal:
-        """An event of a continuous archive, its first P arrival ``onset_s`` after the archive's beginning."""
-        rate_hz = self.recipe.fibre.rate_hz
+    def _scale_of(self, cable: Cable) -> float:
+        """Factor that brings the noise source to the recipe's level."""
+        if not self._given_noise:
+            return 1.0
+        if cable.number not in self._scale:
+            rate_hz, samples = self.recipe.fibre.rate_hz, round(_LEVEL_S * self.recipe.fibre.rate_hz)
+            seed = derive_seed(self.recipe.seed, "das.simulate", "level of the noise")
+            asked = [Stretch(cable, samples, rate_hz, derive_seed(seed, k)) for k in range(_LEVEL_DRAWS)]
+            power = float(np.mean([band_power(self.noise.draw(one), rate_hz, self.recipe.snr_band_hz)
+                                   for one in asked]))
+            if not power > 0:
+                raise InputError("The given noise has nothing in the band of the signal-to-noise ratio",
+                                 where=self.noise.description, fix="Give other records, or change snr_band_hz")
+            self._scale[cable.number] = self.recipe.noise.level_nstrain_s / power**0.5
+        return self._scale[cable.number]
+
+    def continuous_signal(self, number: int, onset_s: float, seed: int, start: np.datetime64) -> Signal:
+        """Event ``number`` of a continuous archive, its first P ``onset_s`` after the archive's beginning ``start``."""
+        rate_hz, event = self.recipe.fibre.rate_hz, draw_event(self.recipe, self.cables[:1], number)
         first = round((onset_s - _EVENT_ROOM_S / 2) * rate_hz)
         noise = self.background(self.cables[event.cable], first, first + round(_EVENT_ROOM_S * rate_hz),
                                 start + np.timedelta64(round(onset_s), "s"), seed)
@@ -93,13 +124,13 @@ def simulate_archive(recipe: SimulateRecipe, out: Path, *, noise: NoiseSource | 
     Args:
         recipe: the knobs.
         out: folder; made if need be, and empty otherwise.
-        noise: where noise comes from; the recipe's own when absent.
+        noise: where noise comes from; when absent the recipe's ``noise_files``, or its simulated noise.
 
     Returns:
         ``out``.
 
     Raises:
-        InputError: the folder holds something already.
+        InputError: the folder holds something already, or a noise file cannot be used.
         FailureError: the disk is full.
     """
     _fresh(out)
@@ -131,15 +162,21 @@ def simulate_continuous(recipe: SimulateRecipe, out: Path, hours: float, *, nois
     files = max(1, round(hours * 3600 / recipe.duration_s))
     simulator, seed = Simulator(recipe, noise), derive_seed(recipe.seed, "das.simulate", "continuous")
     cable = simulator.cables[0]
-    signals = [simulator.continuous_signal(replace(simulator.event(k), cable=0), onset_s, seed, start)
-               for k, onset_s in enumerate(_onsets(recipe, files * length / rate_hz))]
+    waiting = list(enumerate(_onsets(recipe, files * length / rate_hz)))
+    near: list[Signal] = []
+    made: list[Signal] = []
     names: dict[int, str] = {}
     with progress(files, "simulate", "files") as bar:
         for number in range(files):
             first = number * length
             clock = start + np.timedelta64(round(first / rate_hz * 1e9), "ns")
             data = simulator.background(cable, first, first + length, clock, seed)
-            inside = tuple(s for s in signals if s.first < first + length and s.first + s.series_ct.shape[1] > first)
+            # A signal exists from the first file it can reach to the last: memory does not grow with the hours.
+            while waiting and (waiting[0][1] - _EVENT_ROOM_S) * rate_hz < first + length:
+                near.append(simulator.continuous_signal(*waiting.pop(0), seed, start))
+                made.append(_without_series(near[-1]))
+            near = [s for s in near if s.first + s.series_ct.shape[1] > first]
+            inside = tuple(s for s in near if s.first < first + length)
             for signal in inside:
                 add_signal(data, signal, first)
             apply_faults(data, cable, recipe.noise.level_nstrain_s)
@@ -148,7 +185,7 @@ def simulate_continuous(recipe: SimulateRecipe, out: Path, hours: float, *, nois
             bar.advance()
     placed = [Placed(_without_series(s), cable, start,
                      tuple((name, first, length) for first, name in names.items()
-                           if s.interval[0] < first + length and s.interval[1] > first)) for s in signals]
+                           if s.interval[0] < first + length and s.interval[1] > first)) for s in made]
     write_truth(out, placed, recipe, noise=simulator.noise.description, one_per_file=False)
     return out
 

@@ -107,6 +107,13 @@ def ambient_shape(frequency_hz: Floats) -> Floats:
     return ratio / (1 + ratio**2) ** 1.25
 
 
+def daylight(since_midnight_s: Floats) -> Floats:
+    """0 by night, 1 by day (06 to 18 UTC), half an hour from one to the other; any number of days may have passed."""
+    hour = since_midnight_s / 3600 % 24
+    share: Floats = np.clip(np.minimum((hour - 5.75) / 0.5, (18.25 - hour) / 0.5), 0, 1)
+    return share
+
+
 def _in_band(frequency_hz: Floats, band_hz: tuple[float, float]) -> NDArray[np.bool_]:
     inside: NDArray[np.bool_] = (frequency_hz >= band_hz[0]) & (frequency_hz < band_hz[1])
     return inside

@@ -59,7 +59,7 @@ class SourceRecipe(RecipePart):
     """Range of epicentral distances from the middle of the cable, uniform."""
     depth_km: tuple[float, float] = (3.0, 15.0)
     """Range of earthquake depths, uniform; blasts are at the surface."""
-    magnitude: tuple[float, float] = (0.4, 2.4)
+    magnitude: tuple[float, float] = (0.4, 3.0)
     """Range of moment magnitudes. The magnitude is the one that gives the drawn signal-to-noise ratio at the drawn
     distance; where it would leave this range the rest is recorded as a site gain."""
     stress_drop_mpa: tuple[float, float] = (0.3, 3.0)
@@ -106,7 +106,7 @@ class NoiseRecipe(RecipePart):
     vehicle_level: float = Field(3.0, ge=0)
     """Strength of a vehicle at the nearest channel, in units of the noise level."""
     day_db: float = Field(0.0, ge=0, le=40)
-    """By how much noise by day (06 to 18 UTC) exceeds noise by night."""
+    """By how many decibels noise by day (06 to 18 UTC) exceeds noise by night."""
 
     @model_validator(mode="after")
     def _some_noise(self) -> NoiseRecipe:
@@ -155,6 +155,9 @@ class SimulateRecipe(RecipePart):
     """First day of the campaign."""
     days: int = Field(20, ge=7, le=3650)
     """Length of the campaign."""
+    noise_files: tuple[str, ...] = ()
+    """Real records (files or folders) to draw noise from instead of simulating it; of the noise keys, the level, its
+    spread and its day still hold."""
     fibre: FibreRecipe = FibreRecipe()
     """Cables and instrument."""
     source: SourceRecipe = SourceRecipe()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from groundswell.pipelines.das.simulate.fibre import Cable
 from groundswell.pipelines.das.simulate.recipe import SimulateRecipe
-from groundswell.pipelines.das.simulate.sources import Event, corner_hz, source_spectrum
+from groundswell.pipelines.das.simulate.sources import Event, corner_hz, ripple_spectrum, source_pulse
 from groundswell.pipelines.das.simulate.wavefield import LEAD_S, Propagation, body_phases
 
 Floats = NDArray[np.float64]
@@ -89,10 +89,11 @@ def _scale(recipe: SimulateRecipe, propagation: Propagation, event: Event, respo
     working = propagation.cable.working
     band = band_taper(propagation.frequency_hz, recipe.snr_band_hz)
     target_db = event.snr_db
+    ripple = ripple_spectrum(event, propagation.frequency_hz)
     # The first pass takes all energy to fall in the ratio's window; the second knows how much did.
     for _ in range(2):
         magnitude = _magnitude(recipe, propagation, event, response[working], band, noise_power, target_db)
-        source = source_spectrum(event, magnitude, propagation.frequency_hz) / 1e18
+        source = source_pulse(event, magnitude, propagation.frequency_hz) / 1e18 * ripple
         spectrum = response * source.astype(np.complex64)
         in_band: NDArray[np.float32] = scipy.fft.irfft(spectrum[working] * band, propagation.samples, axis=-1)
         power = _window_power(in_band, onsets_s[working], recipe.snr_window_s, propagation.rate_hz, end)
@@ -105,11 +106,12 @@ def _magnitude(recipe: SimulateRecipe, propagation: Propagation, event: Event, r
                band: NDArray[np.float32], noise_power: float, target_db: float) -> float:
     """Magnitude whose signal has the asked ratio, if all of its energy fell in the ratio's window; cut to the range."""
     per_moment = (np.abs(response_cf) ** 2).mean(0, dtype=np.float64) * band**2
+    per_moment *= np.abs(ripple_spectrum(event, propagation.frequency_hz)) ** 2
     window = recipe.snr_window_s * propagation.rate_hz
 
     def excess_db(magnitude: float) -> float:
-        shape = np.abs(source_spectrum(event, magnitude, propagation.frequency_hz) / 1e18) ** 2
-        power = 2 * float((per_moment * shape).sum()) / propagation.samples / window
+        pulse = np.abs(source_pulse(event, magnitude, propagation.frequency_hz) / 1e18) ** 2
+        power = 2 * float((per_moment * pulse).sum()) / propagation.samples / window
         return float(10 * np.log10(power / noise_power)) - target_db
 
     low, high = recipe.source.magnitude

@@ -126,18 +126,20 @@ def corner_hz(magnitude: float, stress_drop_pa: float) -> float:
     return float(0.49 * shear_m_s * (stress_drop_pa / moment_nm(magnitude)) ** (1 / 3))
 
 
-def source_spectrum(event: Event, magnitude: float, frequency_hz: Floats) -> NDArray[np.complex128]:
-    """Spectrum of the moment rate (newton metres): a causal omega-square pulse, repeated by the rows of a ripple.
+def source_pulse(event: Event, magnitude: float, frequency_hz: Floats) -> NDArray[np.complex128]:
+    """Spectrum of the moment rate of all shots at once, in newton metres: a causal omega-square pulse.
 
-    1 / (1 + i f / fc)^2 has the modulus of Brune's (1970) model and starts at the origin time; the sum over shots makes
-    the scalloping at multiples of one over the delay.
+    1 / (1 + i f / fc)^2 has the modulus of Brune's (1970) model and starts at the origin time.
     """
-    pulse = moment_nm(magnitude) / (1 + 1j * frequency_hz / corner_hz(magnitude, event.stress_drop_pa)) ** 2
-    return pulse * ripple_spectrum(event, frequency_hz)
+    pulse = 1 / (1 + 1j * frequency_hz / corner_hz(magnitude, event.stress_drop_pa)) ** 2
+    return np.asarray(moment_nm(magnitude) * pulse, np.complex128)
 
 
 def ripple_spectrum(event: Event, frequency_hz: Floats) -> NDArray[np.complex128]:
-    """Spectrum of the shots' delays and shares, 1 at zero frequency."""
+    """Spectrum of the shots' delays and shares, 1 at zero frequency: the moment rate is the pulse times this.
+
+    The sum over shots makes the scalloping: maxima at multiples of one over the delay.
+    """
     shots = event.shot_shares[:, None] * np.exp(-2j * np.pi * event.shot_delays_s[:, None] * frequency_hz)
     total: NDArray[np.complex128] = shots.sum(0)
     return total

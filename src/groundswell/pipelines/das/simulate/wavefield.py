@@ -35,7 +35,7 @@ _KAPPA_P_S, _KAPPA_S_S = 0.015, 0.03
 _CODA_P_S, _CODA_S_S, _CODA_SURFACE_S = 1.2, 3.5, 2.0
 _BLAST_SV, _BLAST_SH = 0.10, 0.07
 """Radiation factors of a blast's S waves (an earthquake's are about 0.6): spall and rock that breaks unevenly."""
-_SURFACE_AMPLITUDE = 0.12
+_SURFACE_AMPLITUDE = 0.22
 """Rayleigh displacement of a surface blast at 1 km, relative to 1 / (4 pi rho beta^3) per metre and moment rate."""
 
 
@@ -82,10 +82,12 @@ def body_phases(event: Event, cable: Cable) -> tuple[Phase, Phase]:
     s_size = 2 * np.sqrt(P_SURFACE_M_S / P_TO_S / S_SOIL_M_S) / (4 * np.pi * DENSITY_KG_M3 * s.source_m_s**3 * path_m)
     p_along = np.clip(p.slowness_s_m * P_SOIL_M_S, 0, 1) * radial_e
     s_along = f_sv * np.sqrt(1 - np.clip(s.slowness_s_m * S_SOIL_M_S, 0, 1) ** 2) * radial_e + f_sh * across_e
+    # Waves of a source at the surface pass the weathered rock, which damps them, at both ends.
+    passes = 2 if event.is_blast else 1
     return (Phase("P", p.time_s, p.slowness_s_m * radial_e, -p_size * f_p * p_along * p.slowness_s_m * radial_e,
-                  p.time_s / _Q_P + _KAPPA_P_S, _CODA_P_S),
+                  p.time_s / _Q_P + passes * _KAPPA_P_S, _CODA_P_S),
             Phase("S", s.time_s, s.slowness_s_m * radial_e, -s_size * s_along * s.slowness_s_m * radial_e,
-                  s.time_s / _Q_S + _KAPPA_S_S, _CODA_S_S))
+                  s.time_s / _Q_S + passes * _KAPPA_S_S, _CODA_S_S))
 
 
 def _geometry(event: Event, cable: Cable) -> tuple[Floats, Floats, Floats, Floats]:
