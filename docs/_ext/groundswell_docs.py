@@ -82,8 +82,8 @@ class RecipeTable(SphinxDirective):
         for part, rows in parts.items():
             section = nodes.section(ids=[f"recipe-{part or 'top'}"])
             section += nodes.title(text=part or "At the top")
-            section += _table(("key", "type", "default", "meaning", "seed's key"), rows, (22, 18, 12, 38, 10),
-                              code=(0, 1, 2, 4))
+            section += _table(("key", "type", "default", "meaning", "seed's key"), rows, (21, 15, 13, 37, 14),
+                              code=(0, 2, 4))
             found.append(section)
         return found
 
@@ -94,12 +94,14 @@ def escape_names(app: Sphinx, what: str, name: str, thing: object, options: obje
 
 
 def _type(kind: str) -> str:
-    return kind.replace("NoneType", "None").replace("Literal", "one of ")
+    """``Literal['a', 'b']`` as the values themselves; everything else as Python writes it."""
+    choice = re.fullmatch(r"Literal\[(.*)\]", kind)
+    return choice[1].replace("'", "").replace(", ", " or ") if choice else kind.replace("NoneType", "None")
 
 
 def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]], widths: tuple[int, ...],
            code: tuple[int, ...]) -> nodes.table:
-    table = nodes.table(classes=["recipe", "table"])
+    table = nodes.table(classes=["recipe", "colwidths-given"])
     group = nodes.tgroup(cols=len(titles))
     group += [nodes.colspec(colwidth=width) for width in widths]
     head, body = nodes.thead(), nodes.tbody()

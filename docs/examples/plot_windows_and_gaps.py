@@ -18,10 +18,10 @@ from groundswell.pipelines.das.labels import Interval, RecordLabels
 from groundswell.pipelines.das.record import Record
 from groundswell.pipelines.das.windows import cut, label_windows
 
-record = Record(Path("record.h5"), "data", "hdf5", samples=6000, channels=96, rate_hz=250.0, spacing_m=10.0,
-                gauge_m=20.0, start_time=None, axis_order="time,channel", axis_order_known="metadata", dtype="float32",
-                units="nstrain/s", kind="waveform", layout="contiguous", gaps=((2600, 2900),), verdict="ok",
-                size_bytes=0, modified_ns=0, detail={})
+record = Record(
+    Path("record.h5"), "data", "hdf5", samples=6000, channels=96, rate_hz=250.0, spacing_m=10.0, gauge_m=20.0,
+    start_time=None, axis_order="time,channel", axis_order_known="metadata", dtype="float32", units="nstrain/s",
+    kind="waveform", layout="contiguous", gaps=((2600, 2900),), verdict="ok", size_bytes=0, modified_ns=0, detail={})
 event = Interval(3900, 4700, 0, "event 1")
 names = {0: "earthquake", -1: "not used: it only grazes the event"}
 colours = {"earthquake": "#c44e52", "noise": "#8c8c8c", "not used: it only grazes the event": "#dd8452"}
@@ -44,6 +44,8 @@ figure, both = plt.subplots(2, 1, figsize=(8, 6), sharex=True, layout="constrain
 draw(both[0], "drop")
 draw(both[1], "pad")
 both[1].set_xlabel("time sample")
-handles = {label: handle for axes in both for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+handles = {}
+for axes in both:
+    handles.update({label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)})
 figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
 plt.show()

@@ -23,6 +23,7 @@ import typer.main
 from groundswell.cli.main import build_app
 from groundswell.core.recipe import keys_of
 from groundswell.core.registry import get_pipeline
+from groundswell.pipelines.das.simulate.recipe import SimulateRecipe
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((*(ROOT / "docs" / "rooms").glob("*.md"), *(ROOT / "docs" / "pipelines").glob("*.md")))
@@ -92,7 +93,7 @@ def commands(page: Path) -> list[tuple[int, list[str]]]:
         if kind in ("console", "bash", "sh"):
             joined = re.sub(r"\\\n\s*", " ", body)
             for number, text in enumerate(joined.splitlines()):
-                if text.startswith(("$ groundswell", "groundswell")):
+                if text.startswith("$ groundswell" if kind == "console" else ("$ groundswell", "groundswell")):
                     found.append((line + number, shlex.split(text.removeprefix("$ "), comments=True)))
     return found
 
@@ -116,12 +117,19 @@ def test_commands_exist_with_their_options(page: Path) -> None:
                     problems.append(f"line {line}: '{' '.join(words)}': there is no command {word}")
                     break
                 command = command.commands[word]
-            if word == "--set" and words[1:3] != ["das", "simulate"]:
+            if word == "--set":
                 key = words[place + 1].partition("=")[0]
-                if key not in set(keys_of(get_pipeline("das").recipe_class())):
+                recipe = SimulateRecipe if words[1:3] == ["das", "simulate"] else get_pipeline("das").recipe_class()
+                if key not in set(keys_of(recipe)):
                     problems.append(f"line {line}: the recipe has no key {key}")
     assert not problems, f"{page}: " + "; ".join(problems)
 
 
 def test_there_are_commands_to_check() -> None:
     assert sum(len(commands(page)) for page in WITH_COMMANDS) > 20
+
+
+def test_tests_that_pages_name_exist() -> None:
+    named = {(page.name, name) for page in PAGES for name in re.findall(r"`(tests/[\w/]+\.py)", page.read_text("utf-8"))}
+    assert len(named) > 20
+    assert not [(page, name) for page, name in named if not (ROOT / name).is_file()]
