@@ -22,6 +22,7 @@ from groundswell.core.seeds import derive_seed
 from groundswell.train.checkpoint import CheckpointFolder
 from groundswell.train.launch import Stop
 from groundswell.train.logs import RunLogs
+from groundswell.train.objective import Objective, Sealed
 from groundswell.train.recipe import TrainRecipe
 from groundswell.train.schedule import Schedule
 from groundswell.train.setup import Setup
@@ -33,26 +34,6 @@ from groundswell.train.weights import BEST, write_weights
 FREE_KEYS = {"accelerator", "threads", "tensorboard", "keep", "checkpoint_every", "checkpoint_every_steps",
              "folds_at_once"}
 """Keys of the recipe that may change between a checkpoint and its resuming: no result depends on them."""
-
-
-class Sealed:
-    """Carries values past Fabric's wrapper, which would cast every floating tensor it finds to the training precision:
-    raw samples have to reach the task's preprocessing, and sums the log, with all their digits."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-class _Objective(nn.Module):
-    """The task as Fabric sees it."""
-
-    def __init__(self, task: nn.Module) -> None:
-        super().__init__()
-        self.task = task
-
-    def forward(self, sealed: Sealed) -> tuple[Tensor, Sealed]:
-        loss, sums = self.task(*sealed.value)
-        return loss, Sealed(sums)
 
 
 class Training:
@@ -80,7 +61,7 @@ class Training:
         parameters = [p for p in self.task.parameters() if p.requires_grad]
         self.raw = torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay,
                                      fused=recipe.precision != "16")
-        self.model, self.optimiser = fabric.setup(_Objective(self.task), self.raw)
+        self.model, self.optimiser = fabric.setup(Objective(self.task), self.raw)
         self.parameters = parameters
         self.generator = torch.Generator(fabric.device)
         self._group: list[tuple[Tensor, Tensor, Tensor]] = []
