@@ -41,9 +41,26 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"run": str(run.path), "pipeline": run.pipeline, "state": run.status["state"]}
         metrics = run.path / "metrics.json"
         if metrics.exists():
-            row["headline"] = read_json(metrics).get("headline", {})
+            row["headline"] = _headline(read_json(metrics))
         rows.append(row)
     return rows
+
+
+def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The score of units with its interval, the best null control, and what must stand beside the number."""
+    accuracy = metrics["units"]["metrics"]["accuracy"]
+    nulls = [(c["name"], c["metrics"]["accuracy"]["value"]) for c in metrics["controls"]
+             if c["kind"] == "null" and "metrics" in c]
+    note = metrics["note"]
+    remarks = [*(["simulated data"] if note.get("simulated") else []),
+               *([f"leaking split allowed: {note['allow_leakage']}"] if note.get("allow_leakage") else []),
+               *([] if metrics["controls"] else ["no controls"])]
+    head: dict[str, Any] = {"metric": f"{metrics['unit']} accuracy", "value": accuracy["value"],
+                            "interval": [accuracy["low"], accuracy["high"]], "note": "; ".join(remarks)}
+    if nulls:
+        name, value = max(nulls, key=lambda pair: pair[1])
+        head["best_null_control"] = {"name": name, "value": value}
+    return head
 
 
 def runs_table(rows: list[dict[str, Any]]) -> Table:
