@@ -169,6 +169,15 @@ def test_odd_records_are_drawn_too(tmp_path, x, start):
     assert (tmp_path / "a.png").stat().st_size > 5000
 
 
+def test_a_saturated_channel_does_not_hide_the_others(tmp_path):
+    x = noise(3000, 40)
+    plot_waterfall(write(tmp_path / "plain.h5", x), tmp_path / "plain.png")
+    x[:, 17] = 1e4 * np.sign(x[:, 17])
+    plot_waterfall(write(tmp_path / "loud.h5", x), tmp_path / "loud.png")
+    plain, loud = (looks_like_a_picture(tmp_path / f"{n}.png")[100:300, 200:1200].std() for n in ("plain", "loud"))
+    assert loud > 0.8 * plain
+
+
 def test_a_stretch_and_a_range_of_channels(tmp_path):
     path = write(tmp_path / "a.h5", noise(3000, 20))
     plot_waterfall(path, tmp_path / "a.png", start_s=10, length_s=5, channels=(5, 9))

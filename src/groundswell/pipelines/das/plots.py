@@ -145,9 +145,7 @@ def _time_label(record: Record, unit: str) -> str:
 def _waterfall(record: Record, reduced: Reduced, channels: tuple[int, int], events: Sequence[Mark],
                picks: Mapping[str, NDArray[np.float64]], clip_percentile: float) -> Figure:
     rate_hz, image = record.rate_hz or 1.0, reduced.peaks(ROWS)
-    seen = np.abs(image[np.isfinite(image)])
-    limit = float(np.percentile(seen, clip_percentile)) if seen.size else 0.0
-    limit = limit or float(seen.max(initial=0.0)) or 1.0
+    limit = _scale(image, clip_percentile)
     seconds, unit = _clock_unit((reduced.stop - reduced.start) / rate_hz)
     per_channel = record.spacing_m / 1000 if record.spacing_m else 1.0
     left, right = reduced.start / rate_hz / seconds, reduced.stop / rate_hz / seconds
@@ -171,6 +169,19 @@ def _waterfall(record: Record, reduced: Reduced, channels: tuple[int, int], even
     axes.set_xlim(left, right)
     axes.set_ylim(channels[0] * per_channel, channels[1] * per_channel)
     return figure
+
+
+def _scale(image: NDArray[np.float32], percentile: float) -> float:
+    """The amplitude at the end of the colours: a percentile of the pixels. Up to a tenth of the rows do not count if
+    they are eight times as loud as the middle one: a few saturated channels would hide all others."""
+    size = np.where(np.isfinite(image), np.abs(image), 0.0)
+    level = np.median(size, axis=1)
+    loud = level > 8 * np.median(level)
+    seen = image[~loud] if np.median(level) > 0 and loud.sum() <= 0.1 * len(loud) else image
+    values = np.abs(seen[np.isfinite(seen)])
+    if not values.size:
+        return 1.0
+    return float(np.percentile(values, percentile)) or float(values.max()) or 1.0
 
 
 def _draw_events(axes: Axes, events: Sequence[Mark], seconds: float, limits: tuple[float, float],
@@ -303,10 +314,10 @@ def plot_detections(found: Detections, out: Path, truth: Sequence[TrueEvent] = (
         for axes, cable in zip(rows, shown, strict=False):
             curves = [c for c in found.curves if c.cable == cable]
             _timeline(axes, curves, [e for e in found.events if e.cable == cable], found.threshold, colours, truth)
-            axes.set_title(cable, fontsize=9)
+            axes.set_title(cable, fontsize=9, pad=18)
         handles = [mpl.patches.Patch(color=colours[n], label=n.replace("_", " ") or "event") for n in sorted(names)]
         if handles:
-            rows[0].legend(handles=handles, loc="upper right", ncols=len(handles), bbox_to_anchor=(1.0, 1.25))
+            rows[0].legend(handles=handles, loc="upper right", ncols=len(handles), bbox_to_anchor=(1.0, 1.32))
         left_out = f"; {len(cables) - len(shown)} more cables not drawn" if len(cables) > len(shown) else ""
         figure.suptitle(f"{len(found.events)} event(s) in {found.recorded_s / 3600:.2f} h, "
                         f"{found.times_real_time:.0f} times real time{left_out}", x=0.01, ha="left", fontsize=12,
