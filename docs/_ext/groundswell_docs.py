@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib
 import pkgutil
 import re
@@ -107,11 +108,17 @@ def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]], widths: tuple[i
     head, body = nodes.thead(), nodes.tbody()
     head += _row([nodes.paragraph(text=title) for title in titles])
     for cells in rows:
-        body += _row([nodes.paragraph("", "", nodes.literal(text=cell)) if k in code and cell
-                      else nodes.paragraph(text=cell) for k, cell in enumerate(cells)])
+        body += _row([_code(cell) if k in code and cell else nodes.paragraph(text=cell)
+                      for k, cell in enumerate(cells)])
     group += [head, body]
     table += group
     return table
+
+
+def _code(text: str) -> nodes.paragraph:
+    """A name that may be broken after its dots and underscores, and is still whole when copied."""
+    broken = re.sub(r"([._])(?=\w)", r"\1<wbr>", html.escape(text))
+    return nodes.paragraph("", "", nodes.raw("", f"<code>{broken}</code>", format="html"))
 
 
 def _row(paragraphs: list[nodes.paragraph]) -> nodes.row:

@@ -130,6 +130,7 @@ def test_there_are_commands_to_check() -> None:
 
 
 def test_tests_that_pages_name_exist() -> None:
-    named = {(page.name, name) for page in PAGES for name in re.findall(r"`(tests/[\w/]+\.py)", page.read_text("utf-8"))}
+    found = re.compile(r"`(tests/[\w/]+\.py)")
+    named = {(page.name, name) for page in PAGES for name in found.findall(page.read_text("utf-8"))}
     assert len(named) > 20
     assert not [(page, name) for page, name in named if not (ROOT / name).is_file()]
