@@ -115,6 +115,12 @@ def load_archive(folder: Path) -> Archive:
     return Archive(SampleTable.read(folder / "samples.parquet"), read_json(folder / "records.json"))
 
 
+def labelled_rows(table: SampleTable, manifest: SplitManifest, part: int, fold: int) -> NDArray[np.int64]:
+    """Rows of one part that have a label; the others teach nothing and cannot be scored."""
+    rows = manifest.rows(part, fold)
+    return rows[table.labels()[rows] >= 0]
+
+
 @dataclass(frozen=True)
 class FoldSetup:
     """Builds one process's share of one fold's fit from what lies in the fit's folder (so that it can be pickled)."""
@@ -129,10 +135,9 @@ class FoldSetup:
         recipe = RunFolder(self.folder).recipe(get_pipeline(self.pipeline).recipe_class())
         archive = load_archive(self.folder)
         manifest = SplitManifest.read(self.folder, archive.table)
-        train_rows, validation_rows = manifest.rows(TRAIN, self.fold), manifest.rows(VALIDATION, self.fold)
+        train_rows, validation_rows = (labelled_rows(archive.table, manifest, part, self.fold)
+                                       for part in (TRAIN, VALIDATION))
         labels = archive.table.labels()
-        # Samples without a label teach nothing and cannot be scored.
-        train_rows, validation_rows = (rows[labels[rows] >= 0] for rows in (train_rows, validation_rows))
         task = workflow.task(recipe, archive, train_rows)
         train = Order(train_rows, recipe.train.batch_size, recipe.train.seed, rank=rank, world=world,
                       balance=labels[train_rows] if recipe.train.balanced_sampling else None)
@@ -176,9 +181,7 @@ def load_task(folder: Path, pipeline: str, fold: int) -> tuple[Any, Archive, Tas
     recipe = RunFolder(folder).recipe(get_pipeline(pipeline).recipe_class())
     archive = load_archive(folder)
     manifest = SplitManifest.read(folder, archive.table)
-    labels = archive.table.labels()
-    rows = manifest.rows(TRAIN, fold)
-    task = workflow.task(recipe, archive, rows[labels[rows] >= 0])
+    task = workflow.task(recipe, archive, labelled_rows(archive.table, manifest, TRAIN, fold))
     load_best(task, RunFolder(folder).fold_path(fold))
     return recipe, archive, task
 
@@ -192,10 +195,8 @@ def fit_fold(pipeline: str, folder: Path, fold: int, quiet: bool = False) -> Pat
     fit(FoldSetup(pipeline, folder, fold), recipe.train, place, resume=True, quiet=quiet)
     recipe, archive, task = load_task(folder, pipeline, fold)
     manifest = SplitManifest.read(folder, archive.table)
-    labels = archive.table.labels()
     for part, name in ((VALIDATION, "validation"), (TEST, "test")):
-        rows = manifest.rows(part, fold)
-        rows = rows[labels[rows] >= 0]
+        rows = labelled_rows(archive.table, manifest, part, fold)
         predict_rows(workflow_of(pipeline), recipe, archive, task, rows, fold=fold).write(place / f"{name}.parquet")
     return place
 
@@ -236,16 +237,16 @@ def plan_run(pipeline: str, recipe: Any, out: Path) -> list[str]:
     workflow = workflow_of(pipeline)
     archive = workflow.open(recipe)
     manifest = make_split(archive.table, recipe.split)
-    rows = manifest.rows(TRAIN, 0)
-    task = workflow.task(recipe, archive, rows)
+    train, validation, test = (labelled_rows(archive.table, manifest, part, 0) for part in (TRAIN, VALIDATION, TEST))
+    task = workflow.task(recipe, archive, train)
     parameters = sum(p.numel() for p in task.parameters())
     source = workflow.source(recipe, archive, training=True)
     sample_mib = sum(np.dtype(f.dtype).itemsize * int(np.prod(f.shape)) for f in source.fields.values()) / 2**20
     buffers = recipe.loader.prefetch_batches + 1
     lines = [
         f"Table: {len(archive.table)} samples in {archive.table.column('group').nunique()} groups.",
-        f"Split: {manifest.regime}, {manifest.folds} fit(s); in the first, {len(rows)} samples train, "
-        f"{len(manifest.rows(VALIDATION, 0))} validate, {len(manifest.rows(TEST, 0))} test.",
+        f"Split: {manifest.regime}, {manifest.folds} fit(s); in the first, {len(train)} labelled samples train, "
+        f"{len(validation)} validate, {len(test)} test.",
         *manifest.audit.summary(),
         f"Network: {parameters:,} parameters.",
         f"Batches: {recipe.train.batch_size} samples of {sample_mib:.2f} MiB; the loader holds "
@@ -291,21 +292,9 @@ class Refit:
         return fit_folds(self.pipeline, self.folder, manifest.folds, at_once=train.folds_at_once, quiet=True)
 
 
-def rows_of(manifest: SplitManifest, part: int) -> list[NDArray[np.int64]]:
-    """Row positions of one part, fold by fold."""
-    return [manifest.rows(part, fold) for fold in range(manifest.folds)]
-
-
 def notes_of(archive: Archive, recipe: Any) -> dict[str, Any]:
     """Facts that must stand beside every number of a run."""
     note = dict(archive.table.origin)
     if recipe.split.allow_leakage:
         note["allow_leakage"] = recipe.split.allow_leakage
     return note
-
-
-def check_folds(folds: Sequence[int], manifest: SplitManifest) -> None:
-    """Refuse fold numbers (from 0) that the run does not have."""
-    for fold in folds:
-        if not 0 <= fold < manifest.folds:
-            raise InputError(f"The run has no fold {fold + 1}", fix=f"It has folds 1 to {manifest.folds}")

@@ -33,7 +33,7 @@ class TrainRecipe(RecipePart):
     early_stopping_patience: int = Field(10, ge=0)
     """Epochs without a better monitored value before training stops; 0 never stops early."""
     monitor: str = "val_accuracy"
-    """What the best checkpoint and early stopping look at: val_loss, or val_ and a metric of the task."""
+    """What the best checkpoint and early stopping look at: val_loss, val_accuracy or another metric of the task."""
     use_class_weights: bool = True
     """Weight the loss of class c by N / (K n_c)."""
     balanced_sampling: bool = False

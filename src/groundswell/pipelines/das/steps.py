@@ -50,8 +50,11 @@ def scan(
         Console().print(scanning.render(frame))
         bad = len(scanning.bad_rows(frame))
         print(f"{len(frame)} array(s) in {frame['path'].nunique()} file(s); {bad} not fit for training.")
-        if not bad:
-            print(f"Next: groundswell das label {inputs[0]}")
+        if bad < len(frame):
+            known = ("intervals.csv", "intervals.parquet", "labels.json")
+            labelled = any((inputs[0] / name).exists() for name in known)
+            following = f"train fibre --set data.folder={inputs[0]}" if labelled else f"label {inputs[0]}"
+            print(f"Next: groundswell das {following}")
     if strict and len(scanning.bad_rows(frame)):
         raise typer.Exit(2)
 
