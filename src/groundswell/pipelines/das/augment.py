@@ -38,6 +38,32 @@ def draw_starts(recipe: AugmentRecipe, first_b: Tensor, last_b: Tensor, margin: 
     return margin + torch.where(chosen_b < recipe.probability, shift_b, 0)
 
 
+def change_fibre(recipe: AugmentRecipe, window: Prepared, generator: torch.Generator) -> Prepared:
+    """Make windows of other cables, for networks that know no absolute channel number.
+
+    Each with its own chance for each window: turned end for end; cut to a stretch of the fibre; single channels dead
+    or, as often as that, only every second or third channel left. What is taken away is zero and not alive.
+    """
+    x_bct, alive_bc = window.x_bct, window.alive_bc
+    channels, device = alive_bc.shape[1], alive_bc.device
+    turn_b, cut_b, rest_b, place_b, lose_b, share_b, even_b, phase_b = _draw(8, x_bct, generator)
+    turned_b = turn_b < recipe.probability
+    x_bct = torch.where(turned_b[:, None, None], x_bct.flip(1), x_bct)
+    alive_bc = torch.where(turned_b[:, None], alive_bc.flip(1), alive_bc)
+    middle_c = torch.arange(channels, device=device) + 0.5
+    length_b1 = channels * torch.where(cut_b < recipe.probability, 1 - rest_b * recipe.cut_fibre, 1.0)[:, None]
+    start_b1 = place_b[:, None] * (channels - length_b1)
+    left_bc = alive_bc & (middle_c >= start_b1) & (middle_c <= start_b1 + length_b1)
+    loses_b1 = (lose_b < recipe.probability)[:, None]
+    dies_bc = torch.rand(alive_bc.shape, generator=generator, device=device) < (share_b * recipe.drop_channels)[:, None]
+    every_b1 = torch.where(share_b < 0.5, 2, 3)[:, None]
+    between_bc = (torch.arange(channels, device=device) + (6 * phase_b).to(torch.int64)[:, None]) % every_b1 != 0
+    left_bc &= ~(loses_b1 & torch.where((even_b < 0.5)[:, None], between_bc, dies_bc))
+    # At least something must be left to learn from.
+    alive_bc = torch.where(left_bc.any(dim=1, keepdim=True), left_bc, alive_bc)
+    return window._replace(x_bct=x_bct * alive_bc[:, :, None], alive_bc=alive_bc)
+
+
 def augment(recipe: AugmentRecipe, window: Prepared, generator: torch.Generator) -> Prepared:
     """Add noise and change the amplitude of prepared windows, each with its own chance for each window.
 

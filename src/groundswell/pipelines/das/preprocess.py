@@ -2,8 +2,8 @@
 
 Everything here works on whole batches and is plain tensor arithmetic with fixed window length, so that the exported
 graph holds it too. Which channels and time samples are real is read from the data themselves: a channel that does not
-move is dead (or padding), a run of zeros over all channels at either end of a window is padding. So nothing but the
-recorded values has to reach an exported file.
+move is dead (or padding), one that only jumps between two limits is saturated, a run of zeros over all channels at
+either end of a window is padding. So nothing but the recorded values has to reach an exported file.
 
 Shape letters: b batch, t time sample, c channel.
 """
@@ -24,6 +24,8 @@ from groundswell.pipelines.das.recipe import PreprocessRecipe
 
 ATTENUATION_DB = 60.0
 """Of the stop band of every filter."""
+PINNED = 0.7
+"""Share of a window's time samples at the largest or smallest value above which a channel counts as saturated."""
 _OUTPUTS_PER_STEP = 16
 _LARGEST = 3.0e38
 _ROUNDING = 1e-5
@@ -34,7 +36,7 @@ class Prepared(NamedTuple):
 
     Attributes:
         x_bct: float32; zero wherever a channel or a time sample is not real.
-        alive_bc: bool, channels that recorded something.
+        alive_bc: bool, channels that recorded something: neither constant nor pinned to the digitiser's limits.
         valid_bt: bool, time samples that lie inside the record.
     """
 
@@ -98,6 +100,7 @@ class Preprocess(nn.Module):
         size_bt = torch.maximum(x_btc.amax(dim=2), -x_btc.amin(dim=2))
         valid_bt = _inside(size_bt > 0)
         mean_bc = x_btc.sum(dim=1) / valid_bt.sum(dim=1).clamp(min=1)[:, None]
+        pinned_bc = _pinned(x_btc, valid_bt)
         # The mean is taken from real time samples only: a step to the padding would ring through the filter. Filtering
         # is linear, so this can be done on the fewer time samples after it.
         step_bt1 = self._filtered(valid_bt[:, :, None].to(x_btc.dtype))
@@ -111,6 +114,7 @@ class Preprocess(nn.Module):
             x_btc, mean_bc = x_btc / unit_b11, mean_bc / unit_b11[:, :, 0]
         # A channel that moves by no more than rounding is dead; what is left of its mean goes with it.
         alive_bc = torch.maximum(x_btc.amax(dim=1), -x_btc.amin(dim=1)) > _ROUNDING * mean_bc.abs()
+        alive_bc = alive_bc & ~pinned_bc
         x_btc, alive_bc = self._averaged(x_btc * alive_bc[:, None], alive_bc)
         if scaled:
             x_btc = scale(x_btc, alive_bc, valid_bt, by_channel=self.recipe.scaling == "channel")
@@ -148,6 +152,18 @@ def _inside(any_bt: Tensor) -> Tensor:
     """True between the first and the last time sample at which anything was recorded."""
     seen = any_bt.to(torch.int32)
     return (seen.cumsum(dim=1) > 0) & (seen.flip(1).cumsum(dim=1).flip(1) > 0)
+
+
+def _pinned(x_btc: Tensor, valid_bt: Tensor) -> Tensor:
+    """Channels that spend most of the window at the digitiser's limits, bool (b, c).
+
+    Every fourth time sample is enough to tell: nearly all of a saturated channel's are there, next to none of others.
+    """
+    x_btc, valid_bt = x_btc[:, ::4], valid_bt[:, ::4]
+    highest_b1c, lowest_b1c = x_btc.amax(dim=1, keepdim=True), x_btc.amin(dim=1, keepdim=True)
+    near_b1c = 0.01 * (highest_b1c - lowest_b1c)
+    at_limit_btc = (x_btc >= highest_b1c - near_b1c) | (x_btc <= lowest_b1c + near_b1c)
+    return (at_limit_btc & valid_bt[:, :, None]).sum(dim=1) > PINNED * valid_bt.sum(dim=1)[:, None]
 
 
 def scale(x_btc: Tensor, alive_bc: Tensor, valid_bt: Tensor, *, by_channel: bool) -> Tensor:

@@ -79,6 +79,10 @@ class AugmentRecipe(RecipePart):
     """Range of one factor for the whole window."""
     time_shift_range: int = Field(50, ge=0)
     """Largest shift in samples either way, taken from the record, not rolled round."""
+    drop_channels: float = Field(0.6, ge=0, lt=1)
+    """Largest share of channels treated as dead (fibre_cnn only, whose windows are also turned end for end)."""
+    cut_fibre: float = Field(0.5, ge=0, lt=1)
+    """Largest share of the fibre's length that is cut away (fibre_cnn only)."""
 
     @model_validator(mode="after")
     def _range_is_a_range(self) -> AugmentRecipe:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from groundswell.core.errors import InputError
-from groundswell.pipelines.das.augment import augment, draw_starts
+from groundswell.pipelines.das.augment import augment, change_fibre, draw_starts
 from groundswell.pipelines.das.models import build_model
 from groundswell.pipelines.das.preprocess import Prepared, Preprocess, crop
 from groundswell.pipelines.das.recipe import DasRecipe
@@ -121,10 +121,10 @@ class DasTask(Task):
         known = (spacing_m > 0) & (self.spacing_m > 0)
         return torch.where(known, spacing_m / (self.spacing_m or 1.0), 1.0)
 
-    def classify(self, window: Prepared, spacing_m: Tensor) -> Tensor:
-        """Logits (b, k) of prepared windows."""
+    def classify(self, window: Prepared, stretch: Tensor) -> Tensor:
+        """Logits (b, k) of prepared windows, their channel spacing given in units of that trained at."""
         if self.any_fibre:
-            logits: Tensor = self.network(window, self.stretch(spacing_m))
+            logits: Tensor = self.network(window, stretch)
         else:
             logits = self.network(window.x_bct)
         return logits
@@ -139,9 +139,12 @@ class DasTask(Task):
             if generator is not None and recipe is not None and margin:
                 start = draw_starts(recipe, batch["first"], batch["last"], margin, self.samples, generator)
             window: Prepared = self.preprocess(crop(x, self.samples, start))
+            stretch = self.stretch(batch["spacing_m"])
             if generator is not None and recipe is not None:
+                if self.any_fibre:
+                    window = change_fibre(recipe, window, generator)
                 window = augment(recipe, window, generator)
-        return self.classify(window, batch["spacing_m"])
+        return self.classify(window, stretch)
 
 
 class _Exported(nn.Module):
@@ -152,9 +155,8 @@ class _Exported(nn.Module):
         self.task = task
 
     def forward(self, x: Tensor, spacing_m: Tensor | None = None) -> Tensor:
-        if spacing_m is None:
-            spacing_m = x.new_zeros(x.shape[0])
-        return torch.softmax(self.task.classify(self.task.preprocess(x), spacing_m), dim=1)
+        stretch = x.new_ones(x.shape[0]) if spacing_m is None else self.task.stretch(spacing_m)
+        return torch.softmax(self.task.classify(self.task.preprocess(x), stretch), dim=1)
 
 
 class TaskPredictor:

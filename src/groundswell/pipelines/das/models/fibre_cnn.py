@@ -24,17 +24,19 @@ POOL = 4
 """Steps of the first layer over which energy is averaged."""
 QUIETEST = 1e-3
 """Energy added before the logarithm, relative to that of the window's typical channel."""
+SHARPNESS = 2.0
+"""Of the smooth maximum over fibre and time."""
 
 
 class FibreCnn(nn.Module):
-    """Filters, log-energy, strided convolutions, masked mean and maximum, one linear layer.
+    """Filters, log-energy, strided convolutions, masked mean and smooth maximum, one linear layer.
 
     Args:
         samples: time samples of a window, at least 16.
         classes: number of logits.
         width: features of the last block; each block before has half as many, the filters an eighth.
         blocks: convolutions after the energy layer, each halves both axes.
-        dropout: share of activations dropped in training; of channels, half as many are treated as dead.
+        dropout: share of activations dropped in training.
 
     Raises:
         InputError: the window is too short.
@@ -46,7 +48,6 @@ class FibreCnn(nn.Module):
             raise InputError(f"fibre_cnn needs windows of {4 * POOL} time samples after decimation, not {samples}",
                              where="data.window_samples", fix="Take longer windows or decimate less")
         filters = max(16, width // 8)
-        self.drop_channels = dropout / 2
         self.filters = nn.Conv2d(1, filters, KERNEL, stride=2, padding=(KERNEL[0] // 2, KERNEL[1] // 2), bias=False)
         with torch.no_grad():
             self.filters.weight.copy_(_wavelets(filters))
@@ -66,29 +67,24 @@ class FibreCnn(nn.Module):
             window: of any number of channels.
             stretch_b: channel spacing over that of the cable trained on, float32; 1 where unknown.
         """
-        x_bct, alive_bc, valid_bt = window
-        if self.training and self.drop_channels and x_bct.shape[1] > 1:
-            alive_bc = alive_bc & (torch.rand(alive_bc.shape, device=alive_bc.device) >= self.drop_channels)
-            x_bct = x_bct * alive_bc[:, :, None]
-        x_bpt, alive_bp = at_reference_spacing(x_bct, alive_bc, stretch_b)
-        h_bfpt, mask_b1pt = self._energy(x_bpt, alive_bp, valid_bt)
-        pooled = [_mean(h_bfpt, mask_b1pt), _maximum(h_bfpt, mask_b1pt)]
+        x_bpt, alive_bp = at_reference_spacing(window.x_bct, window.alive_bc, stretch_b)
+        h_bfpt, mask_b1pt = self._energy(x_bpt, alive_bp, window.valid_bt)
+        pooled = [_mean(h_bfpt, mask_b1pt), _peak(h_bfpt, mask_b1pt)]
         for block in self.blocks:
             h_bfpt, mask_b1pt = block(h_bfpt, mask_b1pt)
-        pooled += [_mean(h_bfpt, mask_b1pt), _maximum(h_bfpt, mask_b1pt)]
+        pooled += [_mean(h_bfpt, mask_b1pt), _peak(h_bfpt, mask_b1pt)]
         logits_bk: Tensor = self.head(torch.cat(pooled, dim=1))
         return logits_bk
 
     def _energy(self, x_bpt: Tensor, alive_bp: Tensor, valid_bt: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised logarithm of the energy that each filter lets through, and where it means something."""
-        filtered = self.filters(x_bpt.unsqueeze(1))
-        energy = F.avg_pool2d(filtered.float().square(), (1, POOL))
-        # Each filter that reaches over dead channels or the cable's end has less to add up.
-        share_bp = _spread(alive_bp.to(x_bpt.dtype), KERNEL[0]) / KERNEL[0]
+        energy = F.avg_pool2d(self.filters(x_bpt.unsqueeze(1)).float().square(), (1, POOL))
+        # A filter that reaches over dead channels or the cable's end has less to add up.
+        near = energy.new_full((1, 1, KERNEL[0]), 1 / KERNEL[0])
+        share_bp = F.conv1d(alive_bp.to(energy.dtype)[:, None], near, stride=2, padding=KERNEL[0] // 2)[:, 0]
         energy = energy / share_bp.clamp(min=1 / KERNEL[0])[:, None, :, None]
-        steps = energy.shape[3]
-        valid_bt = valid_bt[:, :: 2 * POOL][:, :steps]
-        mask_b1pt = ((share_bp > 0)[:, None, :, None] & valid_bt[:, None, None, :]).to(x_bpt.dtype)
+        valid_bt = valid_bt[:, :: 2 * POOL][:, : energy.shape[3]]
+        mask_b1pt = ((share_bp > 0.5 / KERNEL[0])[:, None, :, None] & valid_bt[:, None, None, :]).to(energy.dtype)
         h_bfpt: Tensor = self.normalise(torch.log(energy + QUIETEST))
         return h_bfpt * mask_b1pt, mask_b1pt
 
@@ -126,17 +122,13 @@ def _wavelets(filters: int) -> Tensor:
     return normed.unsqueeze(1)
 
 
-def _spread(value_bp: Tensor, width: int) -> Tensor:
-    """Sum over ``width`` neighbours of every second position."""
-    ones = value_bp.new_ones(1, 1, width)
-    return F.conv1d(value_bp[:, None], ones, stride=2, padding=width // 2)[:, 0]
-
-
 def _mean(h_bfpt: Tensor, mask_b1pt: Tensor) -> Tensor:
     return h_bfpt.sum(dim=(2, 3)) / mask_b1pt.sum(dim=(2, 3)).clamp(min=1)
 
 
-def _maximum(h_bfpt: Tensor, mask_b1pt: Tensor) -> Tensor:
-    lowest = h_bfpt.new_tensor(-1e4)
-    highest_bf = torch.where(mask_b1pt > 0, h_bfpt, lowest).amax(dim=(2, 3))
-    return torch.where(mask_b1pt.amax(dim=(2, 3)) > 0, highest_bf, 0.0)
+def _peak(h_bfpt: Tensor, mask_b1pt: Tensor) -> Tensor:
+    """Smooth maximum, log-mean-exp: unlike the maximum it does not grow with the number of positions."""
+    mask_b1pt = mask_b1pt.float()
+    raised = torch.exp(SHARPNESS * h_bfpt.float().clamp(max=20.0)) * mask_b1pt
+    mean_bf = raised.sum(dim=(2, 3)) / mask_b1pt.sum(dim=(2, 3)).clamp(min=1)
+    return torch.log(mean_bf + 1e-6) / SHARPNESS
