@@ -85,7 +85,7 @@ def write_state_dicts(run: RunFolder, folder: Path, folds: Sequence[int]) -> lis
         facts = load_best(task, run.fold_path(fold))
         best = place / "best_model.pth"
         write_pth(best, {"epoch": facts["epoch"], "model_state_dict": task.state_dict(),
-                         "val_metrics": facts["metrics"], "config": config})
+                         "val_metrics": _of_validation(facts["metrics"]), "config": config})
         written.append(best)
         metrics = read_epochs(run.fold_path(fold) / "logs" / "epochs.csv")
         for checkpoint in sorted((run.fold_path(fold) / "checkpoints").glob("step-*-epoch-*.ckpt")):
@@ -94,8 +94,11 @@ def write_state_dicts(run: RunFolder, folder: Path, folds: Sequence[int]) -> lis
             path = place / f"checkpoint_epoch_{epoch}.pth"
             write_pth(path, {"epoch": epoch, "model_state_dict": state["model"],
                              "optimizer_state_dict": state["optimiser"],
-                             "val_metrics": {name.removeprefix("val_"): values[epoch - 1]
-                                             for name, values in metrics.items() if name.startswith("val_")},
+                             "val_metrics": _of_validation({n: values[epoch - 1] for n, values in metrics.items()}),
                              "config": config})
             written.append(path)
     return written
+
+
+def _of_validation(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name.removeprefix("val_"): value for name, value in metrics.items() if name.startswith("val_")}
