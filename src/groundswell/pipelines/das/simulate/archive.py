@@ -162,7 +162,7 @@ def simulate_continuous(recipe: SimulateRecipe, out: Path, hours: float, *, nois
     files = max(1, round(hours * 3600 / recipe.duration_s))
     simulator, seed = Simulator(recipe, noise), derive_seed(recipe.seed, "das.simulate", "continuous")
     cable = simulator.cables[0]
-    waiting = list(enumerate(_onsets(recipe, files * length / rate_hz)))
+    waiting = list(enumerate(onsets(recipe, files * length / rate_hz)))
     near: list[Signal] = []
     made: list[Signal] = []
     names: dict[int, str] = {}
@@ -198,7 +198,8 @@ def small_archive(out: Path, seed: int = 42) -> Path:
     return simulate_archive(recipe, out)
 
 
-def _onsets(recipe: SimulateRecipe, length_s: float) -> NDArray[np.float64]:
+def onsets(recipe: SimulateRecipe, length_s: float) -> NDArray[np.float64]:
+    """First P arrivals of a continuous archive, in seconds from its beginning, rising."""
     free_s = length_s - recipe.events * _EVENT_ROOM_S
     if free_s < 0:
         raise InputError(f"{recipe.events} events have no room in {length_s / 3600:.2f} h: each needs a minute",

@@ -164,7 +164,6 @@ def noise_from_files(paths: Sequence[Path], *, band_hz: tuple[float, float] = BA
 
     Raises:
         InputError: a path gives nothing that can be used; the message says why.
-        MissingExtraError: a format needs a package that is not installed.
     """
     arrays: list[ArrayRecord] = []
     spectra: list[Spectrum] = []

@@ -91,7 +91,7 @@ class SourceRecipe(RecipePart):
 class NoiseRecipe(RecipePart):
     """What the fibre records when nothing happens. Levels are shares of the total power before traffic is added."""
 
-    level_nstrain_s: float = Field(5.0, gt=0)
+    level_nstrain_s: float = Field(2.0, gt=0)
     """Root mean square of the noise in the signal-to-noise band, in nanostrain per second, traffic apart."""
     spread_db: float = Field(2.0, ge=0)
     """Standard deviation of the level from file to file, one law for both classes."""
@@ -145,10 +145,11 @@ class SimulateRecipe(RecipePart):
     snr_window_s (cut at the end of the file), the noise over the whole file."""
     snr_spread_db: float = Field(4.0, ge=0)
     """Standard deviation of the ratio from event to event, normal, cut at two; one law for both classes."""
-    snr_band_hz: tuple[float, float] = (2.0, 20.0)
-    """Band of the ratio."""
-    snr_window_s: float = Field(10.0, gt=0)
-    """Length of signal that counts for the ratio."""
+    snr_band_hz: tuple[float, float] = (0.7, 30.0)
+    """Band of the ratio. It holds nearly all energy of both classes; a narrower one lets the energy outside tell them
+    apart."""
+    snr_window_s: float = Field(15.0, gt=0)
+    """Length of signal that counts for the ratio. It holds nearly all of an event, its late surface waves included."""
     clock_confound: float = Field(0.0, ge=0, le=1)
     """Share of blasts fired on working days from 08 to 10 UTC; all other events are uniform over the days and hours."""
     start_date: date = date(2022, 9, 1)

@@ -72,7 +72,7 @@ def draw_event(recipe: SimulateRecipe, cables: list[Cable], number: int) -> Even
     mechanism = (rng.uniform(0, 2 * np.pi), np.arccos(rng.uniform(0, 1)), rng.uniform(-np.pi, np.pi))
     stress_drop = 1e6 * np.exp(rng.uniform(*np.log(recipe.source.stress_drop_mpa)))
     delays, shares = _ripple(recipe, rng)
-    surface_wave, shear = np.exp(rng.normal(0, 0.35, 2))
+    surface_wave, shear = np.exp(rng.normal(0, 0.5, 2))
     snr_db = recipe.snr_db + recipe.snr_spread_db * float(np.clip(rng.standard_normal(), -2, 2))
     onset_s = recipe.duration_s * rng.uniform(0.15, 0.35)
     label = draw_label(recipe, number)
