@@ -58,7 +58,7 @@ def whole_steps(stretch_b: Tensor) -> tuple[Tensor, Tensor]:
 
     Both int64 (b,); at least one of the two is 1. Spacings within 0.8 to 1.25 of the reference count as the reference.
     """
-    stretch_b = stretch_b.clamp(FINEST, COARSEST)
+    stretch_b = stretch_b.clamp(FINEST, float(COARSEST))  # exporters promote no whole number
     apart_b = (stretch_b + 1 - _TOLERANCE).floor().clamp(1, COARSEST)
     every_b = (1 / stretch_b + _TOLERANCE).floor().clamp(min=1)
     return apart_b.to(torch.int64), every_b.to(torch.int64)
