@@ -100,7 +100,7 @@ class Preprocess(nn.Module):
         size_bt = torch.maximum(x_btc.amax(dim=2), -x_btc.amin(dim=2))
         valid_bt = _inside(size_bt > 0)
         mean_bc = x_btc.sum(dim=1) / valid_bt.sum(dim=1).clamp(min=1)[:, None]
-        pinned_bc = _pinned(x_btc, valid_bt)
+        pinned_bc = _pinned(x_btc, mean_bc, valid_bt)
         # The mean is taken from real time samples only: a step to the padding would ring through the filter. Filtering
         # is linear, so this can be done on the fewer time samples after it.
         step_bt1 = self._filtered(valid_bt[:, :, None].to(x_btc.dtype))
@@ -154,12 +154,13 @@ def _inside(any_bt: Tensor) -> Tensor:
     return (seen.cumsum(dim=1) > 0) & (seen.flip(1).cumsum(dim=1).flip(1) > 0)
 
 
-def _pinned(x_btc: Tensor, valid_bt: Tensor) -> Tensor:
+def _pinned(x_btc: Tensor, mean_bc: Tensor, valid_bt: Tensor) -> Tensor:
     """Channels that spend most of the window at the digitiser's limits, bool (b, c).
 
     Every fourth time sample is enough to tell: nearly all of a saturated channel's are there, next to none of others.
     """
-    x_btc, valid_bt = x_btc[:, ::4], valid_bt[:, ::4]
+    valid_bt = valid_bt[:, ::4]
+    x_btc = torch.where(valid_bt[:, :, None], x_btc[:, ::4], mean_bc[:, None])  # the zeros of padding are no limit
     highest_b1c, lowest_b1c = x_btc.amax(dim=1, keepdim=True), x_btc.amin(dim=1, keepdim=True)
     near_b1c = 0.01 * (highest_b1c - lowest_b1c)
     at_limit_btc = (x_btc >= highest_b1c - near_b1c) | (x_btc <= lowest_b1c + near_b1c)

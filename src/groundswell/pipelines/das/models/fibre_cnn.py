@@ -84,7 +84,7 @@ class FibreCnn(nn.Module):
         share_bp = F.conv1d(alive_bp.to(energy.dtype)[:, None], near, stride=2, padding=KERNEL[0] // 2)[:, 0]
         energy = energy / share_bp.clamp(min=1 / KERNEL[0])[:, None, :, None]
         valid_bt = valid_bt[:, :: 2 * POOL][:, : energy.shape[3]]
-        mask_b1pt = ((share_bp > 0.5 / KERNEL[0])[:, None, :, None] & valid_bt[:, None, None, :]).to(energy.dtype)
+        mask_b1pt = (_either(alive_bp)[:, None, :, None] & valid_bt[:, None, None, :]).to(energy.dtype)
         h_bfpt: Tensor = self.normalise(torch.log(energy + QUIETEST))
         return h_bfpt * mask_b1pt, mask_b1pt
 
@@ -98,7 +98,7 @@ class _Block(nn.Module):
         self.normalise = nn.BatchNorm2d(after)
 
     def forward(self, h_bfpt: Tensor, mask_b1pt: Tensor) -> tuple[Tensor, Tensor]:
-        mask_b1pt = mask_b1pt[:, :, ::2, ::2]
+        mask_b1pt = _either(mask_b1pt[:, :, :, ::2] > 0, axis=2).to(mask_b1pt.dtype)
         return torch.relu(self.normalise(self.convolution(h_bfpt))) * mask_b1pt, mask_b1pt
 
 
@@ -120,6 +120,14 @@ def _wavelets(filters: int) -> Tensor:
     waves = bell * torch.cos(2 * torch.pi * (cycles + torch.rand(filters, 1, 1)))
     normed: Tensor = waves / waves.flatten(1).norm(dim=1)[:, None, None]
     return normed.unsqueeze(1)
+
+
+def _either(mask: Tensor, axis: int = 1) -> Tensor:
+    """Whether either of two neighbours counts, for every pair along an axis; a last one without a partner for itself."""
+    size = mask.shape[axis]
+    partner = torch.cat([mask.narrow(axis, 1, size - 1), torch.zeros_like(mask.narrow(axis, 0, 1))], dim=axis)
+    both = mask | partner
+    return both[:, ::2] if axis == 1 else both[:, :, ::2]
 
 
 def _mean(h_bfpt: Tensor, mask_b1pt: Tensor) -> Tensor:
