@@ -73,7 +73,7 @@ class SourceRecipe(RecipePart):
     ripple_rows: tuple[int, int] = (6, 18)
     """Range of the number of rows; (1, 1) fires all at once."""
     coda: float = Field(1.5, ge=0)
-    """Energy of the scattered coda relative to its direct wave."""
+    """Energy of the scattered coda relative to its direct wave; for P, relative to one that strains the fibre well."""
 
     @model_validator(mode="after")
     def _ranges_are_ranges(self) -> SourceRecipe:

@@ -33,6 +33,10 @@ _SLOWEST_M_S = 1200.0
 _Q_P, _Q_S, _Q_SURFACE = 400.0, 250.0, 60.0
 _KAPPA_P_S, _KAPPA_S_S = 0.015, 0.03
 _CODA_P_S, _CODA_S_S, _CODA_SURFACE_S = 1.2, 3.5, 2.0
+_MEAN_P_RADIATION = (4 / 15) ** 0.5
+"""Root mean square over the focal sphere of a double couple."""
+_P_FROM_ALL_SIDES = 0.3
+"""Strain of scattered P, relative to a P wave that grazes along the fibre in rock."""
 _BLAST_SV, _BLAST_SH = 0.10, 0.07
 """Radiation factors of a blast's S waves (an earthquake's are about 0.6): spall and rock that breaks unevenly."""
 _SURFACE_AMPLITUDE = 0.22
@@ -48,6 +52,7 @@ class Phase:
         time_s: arrival after the origin time.
         slowness_s_m: component of the slowness along the fibre.
         amplitude: strain rate per second derivative of the moment rate, signed.
+        scattered: the same for what is scattered on the way and under the fibre, unsigned.
         damping_s: t*, so that the spectrum is damped by exp(-pi f t*).
         coda_s: decay of its coda.
     """
@@ -56,6 +61,7 @@ class Phase:
     time_s: Floats
     slowness_s_m: Floats
     amplitude: Floats
+    scattered: Floats
     damping_s: Floats
     coda_s: float
 
@@ -84,9 +90,14 @@ def body_phases(event: Event, cable: Cable) -> tuple[Phase, Phase]:
     s_along = f_sv * np.sqrt(1 - np.clip(s.slowness_s_m * S_SOIL_M_S, 0, 1) ** 2) * radial_e + f_sh * across_e
     # Waves of a source at the surface pass the weathered rock, which damps them, at both ends.
     passes = 2 if event.is_blast else 1
-    return (Phase("P", p.time_s, p.slowness_s_m * radial_e, -p_size * f_p * p_along * p.slowness_s_m * radial_e,
+    p_direct = -p_size * f_p * p_along * p.slowness_s_m * radial_e
+    s_direct = -s_size * s_along * s.slowness_s_m * radial_e
+    # A steep or broadside P hardly strains the fibre itself; what it scatters comes from all sides and does.
+    p_mean = 1.0 if event.is_blast else _MEAN_P_RADIATION
+    p_scattered = np.hypot(p_direct, _P_FROM_ALL_SIDES * p_mean * p_size / P_SURFACE_M_S)
+    return (Phase("P", p.time_s, p.slowness_s_m * radial_e, p_direct, p_scattered,
                   p.time_s / _Q_P + passes * _KAPPA_P_S, _CODA_P_S),
-            Phase("S", s.time_s, s.slowness_s_m * radial_e, -s_size * s_along * s.slowness_s_m * radial_e,
+            Phase("S", s.time_s, s.slowness_s_m * radial_e, s_direct, np.abs(s_direct),
                   s.time_s / _Q_S + passes * _KAPPA_S_S, _CODA_S_S))
 
 
@@ -136,7 +147,7 @@ class Propagation:
         total = np.zeros((self.cable.channels, len(self.frequency_hz)), np.complex64)
         for phase in phases:
             total += self._direct(phase)
-            total += self._scattered(phase.amplitude, phase.time_s, phase.damping_s, phase.coda_s, rng)
+            total += self._scattered(phase.scattered, phase.time_s, phase.damping_s, phase.coda_s, rng)
         if event.is_blast and event.surface_wave:
             total += self._surface(event, rng)
         # The second derivative of displacement, in nano and per 1e18 newton metres; the rate turns a spectral density
