@@ -31,7 +31,7 @@ def rows(page: Path) -> list[tuple[str, str, str]]:
 
 
 @cache
-def tests_in(path: Path) -> frozenset[str]:
+def functions_in(path: Path) -> frozenset[str]:
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
@@ -113,6 +113,6 @@ def test_every_promise_is_held_by_a_test(page: Path) -> None:
             problems.append(f"{promise}: no test")
         for item in named:
             path, _, function = item.partition("::")
-            if not (ROOT / path).is_file() or function not in tests_in(ROOT / path):
+            if not (ROOT / path).is_file() or function not in functions_in(ROOT / path):
                 problems.append(f"{promise}: {item} does not exist")
     assert not problems, "\n".join(problems)
