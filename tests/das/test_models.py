@@ -108,7 +108,8 @@ def test_importing_the_package_imports_no_torch():
 
 def window_of(x_bct, alive_bc=None):
     alive_bc = torch.ones(x_bct.shape[:2], dtype=torch.bool) if alive_bc is None else alive_bc
-    return Prepared(x_bct * alive_bc[:, :, None], alive_bc, torch.ones(x_bct.shape[0], x_bct.shape[2], dtype=torch.bool))
+    valid_bt = torch.ones(x_bct.shape[0], x_bct.shape[2], dtype=torch.bool)
+    return Prepared(x_bct * alive_bc[:, :, None], alive_bc, valid_bt)
 
 
 def fibre_cnn(seed=0):
@@ -199,7 +200,7 @@ def plane_waves(count, channels, spacing_m, seed, rate_hz=50.0, samples=128):
     start = 0.8 + 0.3 * torch.rand(count, generator=draw)
     slowness = torch.where(label == 0, 1 / 5000, 1 / 800) * (torch.randint(0, 2, (count,), generator=draw) * 2 - 1)
     place = (torch.arange(channels) - channels / 2) * spacing_m
-    delay = (torch.arange(samples) / rate_hz)[None, None] - start[:, None, None] - (slowness[:, None] * place)[:, :, None]
+    delay = torch.arange(samples) / rate_hz - start[:, None, None] - (slowness[:, None] * place)[:, :, None]
     wave = torch.exp(-(delay / 0.25) ** 2) * torch.cos(2 * torch.pi * 5 * delay)
     return 3 * wave + torch.randn(count, channels, samples, generator=draw), label
 

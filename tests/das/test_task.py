@@ -22,7 +22,8 @@ WINDOW, CHANNELS = 64, 6
 
 
 def recipe_of(kind="temporal_cnn", *sets):
-    values = {"data": {"window_samples": WINDOW}, "model": {"type": kind, "hidden_dim": 16, "num_layers": 2, "heads": 4}}
+    values = {"data": {"window_samples": WINDOW},
+              "model": {"type": kind, "hidden_dim": 16, "num_layers": 2, "heads": 4}}
     return build_recipe(DasRecipe, values, sets)
 
 
@@ -61,7 +62,8 @@ def test_loss_is_the_weighted_cross_entropy(kind):
 
 def test_focal_loss():
     batch = batch_of()
-    plain, focal = task_of().eval(), task_of("temporal_cnn", "train.use_focal_loss=true", "train.focal_gamma=3.0").eval()
+    plain = task_of().eval()
+    focal = task_of("temporal_cnn", "train.use_focal_loss=true", "train.focal_gamma=3.0").eval()
     p = plain.predict(batch)["probability"].gather(1, batch["label"][:, None])[:, 0]
     assert focal(batch)[0].item() == pytest.approx((-((1 - p) ** 3) * p.log()).mean().item(), rel=1e-4)
 

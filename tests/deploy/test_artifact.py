@@ -58,8 +58,8 @@ def test_what_it_says_of_itself(exported):
 @pytest.mark.parametrize("threads", [0, 1, 2])
 def test_threads_do_not_change_the_answer(exported, threads):
     x = next(windows())["x"]
-    assert np.allclose(Artifact.open(exported, threads=threads).predict(x, 0.0), Artifact.open(exported).predict(x, 0.0),
-                       atol=1e-6)
+    found = Artifact.open(exported, threads=threads).predict(x, 0.0)
+    assert np.allclose(found, Artifact.open(exported).predict(x, 0.0), atol=1e-6)
 
 
 @pytest.mark.parametrize("place", [0.001, 0.3, 0.6, 0.9, 0.9999])
@@ -67,7 +67,7 @@ def test_one_flipped_bit_is_noticed(exported, tmp_path, place):
     data = bytearray(exported.read_bytes())
     data[int(place * len(data))] ^= 4
     (tmp_path / "model.onnx").write_bytes(data)
-    with pytest.raises(InputError, match="damaged|not exported"):
+    with pytest.raises(InputError, match=r"damaged|not exported"):
         Artifact.open(tmp_path / "model.onnx")
 
 
@@ -94,7 +94,7 @@ def test_other_peoples_files_are_refused(tmp_path):
 @pytest.mark.parametrize("shape", [(2, WINDOW), (2, WINDOW - 1, CHANNELS), (2, WINDOW, CHANNELS + 1),
                                    (2, WINDOW, 2), (2, WINDOW, CHANNELS, 1)])
 def test_wrong_shapes_are_refused(exported, shape):
-    with pytest.raises(InputError, match="takes 'x'|averages"):
+    with pytest.raises(InputError, match=r"takes 'x'|averages"):
         Artifact.open(exported).predict(np.zeros(shape, np.float32), SPACING_M)
 
 

@@ -123,7 +123,7 @@ def _wavelets(filters: int) -> Tensor:
 
 
 def _either(mask: Tensor, axis: int = 1) -> Tensor:
-    """Whether either of two neighbours counts, for every pair along an axis; a last one without a partner for itself."""
+    """Whether either of two neighbours counts, for every pair along an axis; a last one alone for itself."""
     size = mask.shape[axis]
     partner = torch.cat([mask.narrow(axis, 1, size - 1), torch.zeros_like(mask.narrow(axis, 0, 1))], dim=axis)
     both = mask | partner

@@ -10,6 +10,8 @@ Shape letters: b batch, c channel as recorded, p position on the new grid, t tim
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -39,7 +41,7 @@ def at_reference_spacing(x_bct: Tensor, alive_bc: Tensor, stretch_b: Tensor) -> 
     channels = x_bct.shape[1]
     apart_b, every_b = whole_steps(stretch_b)
     longest = torch.ceil(channels * (apart_b / every_b).max()).to(torch.int64)
-    positions = int(longest.item())
+    positions = cast(int, longest.item())  # int() would ask for the number while a graph is being exported
     if torch.compiler.is_exporting():  # promises about a size that the data decide
         torch._check(positions >= 1)
         torch._check(positions <= channels * COARSEST)
