@@ -18,10 +18,17 @@ class GroundswellError(Exception):
     exit_status: ClassVar[int] = 1
 
     def __init__(self, what: str, *, where: str | Path = "", fix: str = "") -> None:
-        self.what, self.where, self.fix = what.rstrip("."), str(where), fix.rstrip(".")
+        # Other programs' messages are quoted in ours: whatever line ends they hold, it stays one paragraph.
+        self.what, self.fix = (" ".join(text.split()) for text in (what, fix))
+        self.what, self.where, self.fix = _unended(self.what), str(where), _unended(self.fix)
         place = f" ({self.where})" if self.where else ""
         advice = f" {self.fix}." if self.fix else ""
         super().__init__(f"{self.what}{place}.{advice}")
+
+
+def _unended(sentence: str) -> str:
+    """The sentence without its full stop; an ellipsis stays."""
+    return sentence if sentence.endswith("...") else sentence.rstrip(".")
 
 
 class InputError(GroundswellError):

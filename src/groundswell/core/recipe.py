@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,15 +20,29 @@ from groundswell.core.errors import InputError
 class RecipePart(BaseModel):
     """Base of every part of a recipe: immutable, strict about types, closed to unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True,
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False,
                               use_attribute_docstrings=True)
+
+    listed_by: ClassVar[str] = ""
+    """The command that lists every key, for messages; empty where there is none."""
 
 
 R = TypeVar("R", bound=RecipePart)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's idea of a number: ``1e-4`` is one (YAML 1.1 reads it as text)."""
+    """YAML 1.2's idea of a number: ``1e-4`` is one (YAML 1.1 reads it as text). A key may stand in a mapping once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As SafeLoader does, but of two values for one key none is chosen in silence."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' is given twice",
+                                               problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
 
 
 _Loader.add_implicit_resolver(
@@ -89,8 +103,9 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> Inpu
             given = problem.get("input")
             shown = "" if isinstance(given, dict) else f" (given: {given!r})"
             lines.append(f"'{key}': {reason}{shown}" if key else reason)
-    return InputError("The recipe does not hold: " + "; ".join(lines), where=where,
-                      fix="Correct these keys; 'groundswell recipe show' lists every key and its default")
+    command = getattr(model, "listed_by", "")
+    listed = f"; '{command}' lists every key and its default" if command else ""
+    return InputError("The recipe does not hold: " + "; ".join(lines), where=where, fix=f"Correct these keys{listed}")
 
 
 def build_recipe(model: type[R], values: dict[str, Any], sets: Sequence[str] = (), *, where: str = "recipe") -> R:
@@ -114,7 +129,8 @@ def load_recipe(model: type[R], path: Path, sets: Sequence[str] = ()) -> R:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The recipe cannot be read: {error}", where=path) from error
+        raise InputError(f"The recipe cannot be read: {getattr(error, 'strerror', None) or error}",
+                         where=path) from error
     values = _parse_yaml(text, str(path))
     if values is None:
         values = {}
@@ -170,7 +186,8 @@ def recipe_pipeline(path: Path) -> str:
     try:
         values = _parse_yaml(Path(path).read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The recipe cannot be read: {error}", where=path) from error
+        raise InputError(f"The recipe cannot be read: {getattr(error, 'strerror', None) or error}",
+                         where=path) from error
     name = values.get("pipeline") if isinstance(values, dict) else None
     if not isinstance(name, str):
         raise InputError("The recipe does not say which pipeline it is for", where=path,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from groundswell.core.recipe import RecipePart
 
@@ -62,3 +62,8 @@ class TrainRecipe(RecipePart):
     """Of everything that is drawn by chance."""
     tensorboard: bool = True
     """Write TensorBoard files beside the CSV logs."""
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _precision_may_be_a_number(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value  # YAML reads 32 as one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -117,6 +117,8 @@ class DasModelRecipe(RecipePart):
 
 class DasRecipe(RecipePart):
     """A complete DAS run."""
+
+    listed_by: ClassVar[str] = "groundswell recipe show das"
 
     pipeline: Literal["das"] = "das"
     """Which pipeline the recipe is for."""

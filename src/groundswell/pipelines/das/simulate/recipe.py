@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -132,6 +132,8 @@ class FileRecipe(RecipePart):
 
 class SimulateRecipe(RecipePart):
     """A complete simulated archive."""
+
+    listed_by: ClassVar[str] = "groundswell das simulate --knobs"
 
     seed: int = 42
     """Every file is a pure function of this and its event number."""
