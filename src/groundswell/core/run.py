@@ -36,16 +36,36 @@ class RunFolder:
             InputError: something is there already.
         """
         path = Path(path)
+        cls.check_free(path)
+        run = cls(path)
+        try:
+            write_json(path / "provenance.json", facts)
+            run.set_status("created")
+            write_text(run.recipe_path, dump_recipe(recipe))  # last: its presence is what makes the folder a run
+        except BaseException:
+            run.remove()
+            raise
+        return run
+
+    def remove(self) -> None:
+        """Take back a run that could not be begun: the files of the folder, and the folder if nothing else is in it."""
+        with contextlib.suppress(OSError):
+            for path in self.path.iterdir():
+                path.unlink()
+            self.path.rmdir()
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """See that a new run can be started in ``path``.
+
+        Raises:
+            InputError: something is there already.
+        """
         if (path / "recipe.yaml").exists():
             raise InputError("There is a run in this folder already", where=path,
                              fix="Go on with it by 'groundswell resume', or choose another folder with --out")
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError("The folder for the run is not empty", where=path, fix="Choose another with --out")
-        run = cls(path)
-        write_json(path / "provenance.json", facts)
-        run.set_status("created")
-        write_text(run.recipe_path, dump_recipe(recipe))  # last: its presence is what makes the folder a run
-        return run
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:

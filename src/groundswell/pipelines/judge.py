@@ -44,6 +44,7 @@ def evaluate_run(run: RunFolder, *, with_controls: bool = True) -> Judgement:
     with run.lock():
         recipe = run.recipe(get_pipeline(run.pipeline).recipe_class())
         archive = load_archive(run.path)
+        workflow_of(run.pipeline).check_unchanged(archive)
         manifest = SplitManifest.read(run.path, archive.table)
         controls: list[ControlRun] = []
         if with_controls:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
 from groundswell.core.files import read_json, write_json, write_text
+from groundswell.core.progress import say
 from groundswell.core.provenance import provenance
 from groundswell.core.recipe import RecipePart, dump_recipe
 from groundswell.core.registry import get_pipeline
@@ -31,8 +32,9 @@ from groundswell.splits.make import make_split
 from groundswell.splits.manifest import TEST, TRAIN, VALIDATION, SplitManifest
 from groundswell.train.executors import run_tasks
 from groundswell.train.fit import fit, load_best
+from groundswell.train.launch import check_devices
 from groundswell.train.setup import Setup
-from groundswell.train.task import Task
+from groundswell.train.task import Task, check_monitor
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,14 @@ class Workflow(ABC):
             archive: of the run.
             fit_of: gives the fit that the control of that name is to use; each keeps its own folder.
         """
+
+    def check_unchanged(self, archive: Archive) -> None:
+        """See that what the archive was made of is still there as it was.
+
+        Raises:
+            InputError: it is not; the message names the file.
+        """
+        return
 
     def pictures(self, recipe: Any, archive: Archive, evaluation: Evaluation) -> list[Picture]:
         """Example samples for the report."""
@@ -219,13 +229,47 @@ def start_run(pipeline: str, recipe: Any, out: Path) -> RunFolder:
         InputError: the data or the folder cannot be used; nothing was written.
         RefusedError: the split leaks and the recipe does not allow it.
     """
-    archive = workflow_of(pipeline).open(recipe)
+    RunFolder.check_free(out)
+    workflow = workflow_of(pipeline)
+    archive = workflow.open(recipe)
+    for name, reason in archive.table.origin.get("left_out", {}).items():
+        say(f"Left out: {name}: {reason}")
     manifest = make_split(archive.table, recipe.split)
     require_clean(manifest, recipe.split.allow_leakage)
-    run = RunFolder.create(out, recipe, provenance(table=archive.table.fingerprint, origin=archive.table.origin))
-    save_archive(archive, run.path)
-    manifest.write(run.path)
+    rehearse(workflow, recipe, archive, manifest)
+    facts = provenance(table=archive.table.fingerprint, origin=archive.table.origin)
+    run = RunFolder.create(out, recipe, facts)
+    try:
+        save_archive(archive, run.path)
+        manifest.write(run.path)
+    except BaseException:
+        run.remove()
+        raise
     return run
+
+
+def rehearse(workflow: Workflow, recipe: Any, archive: Archive, manifest: SplitManifest) -> Task:
+    """See that the recipe's network, devices, controls and monitored metric fit the data, on one small batch.
+
+    Returns:
+        the task of the first fold, not trained.
+
+    Raises:
+        InputError: they do not; the message names the key.
+    """
+    check_devices(recipe.train)
+    rows = labelled_rows(archive.table, manifest, TRAIN, 0)
+    task = workflow.task(recipe, archive, rows).eval()
+    workflow.controls(recipe, archive, lambda name: Refit(workflow.name, recipe, archive.records, Path(name)))
+    loader = _loader(workflow, recipe, archive, Order(rows[:2], 2, recipe.train.seed, shuffle=False), "cpu",
+                     training=False)
+    try:
+        with torch.inference_mode():
+            _, sums = task(next(iter(loader.iterate(0))))
+    finally:
+        loader.close()
+    check_monitor(recipe.train.monitor, task.metrics(sums))
+    return task
 
 
 def plan_run(pipeline: str, recipe: Any, out: Path) -> list[str]:
@@ -238,8 +282,7 @@ def plan_run(pipeline: str, recipe: Any, out: Path) -> list[str]:
     archive = workflow.open(recipe)
     manifest = make_split(archive.table, recipe.split)
     train, validation, test = (labelled_rows(archive.table, manifest, part, 0) for part in (TRAIN, VALIDATION, TEST))
-    task = workflow.task(recipe, archive, train)
-    parameters = sum(p.numel() for p in task.parameters())
+    parameters = sum(p.numel() for p in rehearse(workflow, recipe, archive, manifest).parameters())
     source = workflow.source(recipe, archive, training=True)
     sample_mib = sum(np.dtype(f.dtype).itemsize * int(np.prod(f.shape)) for f in source.fields.values()) / 2**20
     buffers = recipe.loader.prefetch_batches + 1
@@ -247,6 +290,7 @@ def plan_run(pipeline: str, recipe: Any, out: Path) -> list[str]:
         f"Table: {len(archive.table)} samples in {archive.table.column('group').nunique()} groups.",
         f"Split: {manifest.regime}, {manifest.folds} fit(s); in the first, {len(train)} labelled samples train, "
         f"{len(validation)} validate, {len(test)} test.",
+        *(f"Left out: {name}: {reason}" for name, reason in archive.table.origin.get("left_out", {}).items()),
         *manifest.audit.summary(),
         f"Network: {parameters:,} parameters.",
         f"Batches: {recipe.train.batch_size} samples of {sample_mib:.2f} MiB; the loader holds "
@@ -265,7 +309,11 @@ def train_run(run: RunFolder, *, quiet: bool = False) -> Predictions:
                          fix="Remove the folder and train again")
     recipe = run.recipe(get_pipeline(run.pipeline).recipe_class())
     with run.lock():
-        manifest = SplitManifest.read(run.path, load_archive(run.path).table)
+        if run.status["state"] in ("trained", "evaluated"):
+            return Predictions.read(run.path / "predictions.parquet")
+        archive = load_archive(run.path)
+        workflow_of(run.pipeline).check_unchanged(archive)
+        manifest = SplitManifest.read(run.path, archive.table)
         run.set_status("training")
         pooled = fit_folds(run.pipeline, run.path, manifest.folds, at_once=recipe.train.folds_at_once, quiet=quiet)
         run.set_status("trained")

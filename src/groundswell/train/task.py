@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from groundswell.core.errors import InputError
+
 Batch = Mapping[str, Tensor]
 """Arrays of one batch by name, first axis the sample. Always there: ``row`` (int64, position in the sample table),
 ``weight`` (float32, 0 for samples that only fill up a process's last batch) and the loader's columns, such as
@@ -37,6 +39,18 @@ class Export:
     outputs: tuple[str, ...]
     dynamic: dict[str, dict[int, str]]
     metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def check_monitor(monitor: str, validation: Mapping[str, float]) -> None:
+    """See that ``train.monitor`` names one of the metrics of a validation.
+
+    Raises:
+        InputError: it does not.
+    """
+    known = [f"val_{name}" for name in validation]
+    if monitor not in known:
+        raise InputError(f"The task has no metric '{monitor}'", where="train.monitor",
+                         fix=f"Choose one of: {', '.join(known)}")
 
 
 class Task(nn.Module, ABC):

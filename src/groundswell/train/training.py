@@ -28,7 +28,7 @@ from groundswell.train.schedule import Schedule
 from groundswell.train.setup import Setup
 from groundswell.train.signals import STOPS
 from groundswell.train.state import Place, add, generators, reseed, set_generators
-from groundswell.train.task import Batch, Sums
+from groundswell.train.task import Batch, Sums, check_monitor
 from groundswell.train.weights import BEST, write_weights
 
 FREE_KEYS = {"accelerator", "threads", "tensorboard", "keep", "checkpoint_every", "checkpoint_every_steps",
@@ -189,10 +189,7 @@ class Training:
         Raises:
             InputError: the task has no such metric.
         """
-        known = [f"val_{name}" for name in validation]
-        if self.recipe.monitor not in known:
-            raise InputError(f"The task has no metric '{self.recipe.monitor}'", where="train.monitor",
-                             fix=f"Choose one of: {', '.join(known)}")
+        check_monitor(self.recipe.monitor, validation)
         return float(validation[self.recipe.monitor.removeprefix("val_")])
 
     def write_best(self) -> None:

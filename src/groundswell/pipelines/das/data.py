@@ -20,6 +20,7 @@ from groundswell.evaluate.evaluation import Evaluation
 from groundswell.evaluate.report import Picture
 from groundswell.pipelines.das.controls import ReadWindows, das_controls
 from groundswell.pipelines.das.formats import from_json, to_json
+from groundswell.pipelines.das.formats.reading import check_unchanged
 from groundswell.pipelines.das.preprocess import Preprocess
 from groundswell.pipelines.das.recipe import DasRecipe
 from groundswell.pipelines.das.record import Record
@@ -76,6 +77,11 @@ class DasWorkflow(Workflow):
     def controls(self, recipe: Any, archive: Archive, fit_of: Callable[[str], Fit]) -> list[tuple[Control, Runner]]:
         """See :meth:`Workflow.controls`."""
         return das_controls(recipe.evaluate.controls, fit_of, prepared_windows(recipe, archive), recipe.split.seed)
+
+    def check_unchanged(self, archive: Archive) -> None:
+        """See :meth:`Workflow.check_unchanged`: size and modification time of every record's file."""
+        for record in records_of(archive):
+            check_unchanged(record.path, record.size_bytes, record.modified_ns)
 
     def pictures(self, recipe: Any, archive: Archive, evaluation: Evaluation) -> list[Picture]:
         """See :meth:`Workflow.pictures`: a window of each class, drawn from the records themselves."""

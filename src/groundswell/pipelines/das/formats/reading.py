@@ -24,7 +24,8 @@ def stamp(path: Path) -> tuple[int, int]:
     try:
         status = os.stat(path)
         if path.is_dir():
-            raise InputError("The folder cannot be listed", where=path, fix="Check its permissions")
+            raise InputError("This is a folder, not a file (or one that cannot be listed)", where=path,
+                             fix="Name a file in it, or check its permissions")
         if not os.access(path, os.R_OK):
             raise InputError("The file cannot be read: permission denied", where=path, fix="Check its permissions")
     except OSError as error:
@@ -44,12 +45,12 @@ def check_unchanged(path: Path, size_bytes: int, modified_ns: int) -> None:
         status = os.stat(path)
     except OSError as error:
         raise InputError(f"The file can no longer be read: {error.strerror}", where=path,
-                         fix="Bring it back, or scan the folder again") from error
+                         fix="Bring it back, or begin again with the files that are there") from error
     if (status.st_size, status.st_mtime_ns) != (size_bytes, modified_ns):
         shrunk = f"it had {size_bytes} bytes and now has {status.st_size}" if status.st_size != size_bytes else \
             "it was written to"
         raise InputError(f"The file has changed since it was scanned: {shrunk}", where=path,
-                         fix="Scan the folder again, so that the index fits the files")
+                         fix="Put it back as it was, or begin again with the files as they are")
 
 
 class Reader(ABC):
