@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from groundswell.core.errors import GroundswellError
+from groundswell.core.files import is_full
 from groundswell.core.registry import Pipeline, discover
 
 HELP = """Turn archives of Earth-sensing records into models that can be trusted and deployed.
@@ -107,8 +107,9 @@ def _status_of(error: Exception) -> int:
         return 130
     if isinstance(error, BrokenPipeError):
         return 1
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        _complain(f"No space left on the device ({error.filename or 'unknown file'}). Free some space and run again.")
+    if is_full(error):
+        _complain(f"No space left on the device ({getattr(error, 'filename', None) or 'unknown file'}). Free some "
+                  "space and run again.")
         return 1
     _complain(f"This should not have happened: {type(error).__name__}: {error}. Run again as 'groundswell --debug ...' "
               f"to see where, and report it.")

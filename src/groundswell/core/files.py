@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from groundswell.core.errors import FailureError, InputError
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system calls a disk, a quota or a file that is full."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether it was raised because there is no space left to write to."""
+    # HDF5's errors carry the system's number in their text only.
+    told = re.search(r"errno = (\d+)", str(error))
+    return getattr(error, "errno", None) in FULL or (told is not None and int(told[1]) in FULL)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -50,8 +62,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         _sync_folder(path.parent)
-    except OSError as error:
-        if error.errno == 28:  # ENOSPC
+    except (OSError, RuntimeError) as error:
+        if is_full(error):
             raise FailureError("No space left on the device; nothing was changed", where=path,
                                fix=f"Free some space ({free_gib(path.parent):.1f} GiB left) and run again") from error
         raise

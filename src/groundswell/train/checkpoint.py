@@ -6,7 +6,6 @@ tagged JSON, and the tensors as safetensors. Neither torch nor safetensors notic
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -21,7 +20,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 
 from groundswell.core.errors import FailureError, InputError
-from groundswell.core.files import atomic_path, free_gib
+from groundswell.core.files import FULL, atomic_path, free_gib
 from groundswell.train.tagged import flatten, storage, unflatten
 
 MAGIC = b"GSWELLCK"
@@ -30,8 +29,6 @@ _LENGTHS = struct.Struct("<8sIQQ")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _LENGTHS.size + _CRC.size
 _NAME = re.compile(r"step-(\d{9})(?:-epoch-(\d{4,}))?\.ckpt")
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""What the system calls a disk, a quota or a file that is full."""
 
 
 class DamagedError(InputError):

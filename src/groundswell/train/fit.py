@@ -12,9 +12,10 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from groundswell.core.errors import InputError
+from groundswell.core.files import FULL
 from groundswell.core.progress import Progress, progress
 from groundswell.core.seeds import derive_seed, seed_everything
-from groundswell.train.checkpoint import FULL, CheckpointFolder, full_disk, read_checkpoint
+from groundswell.train.checkpoint import CheckpointFolder, full_disk, read_checkpoint
 from groundswell.train.launch import Stop, launch
 from groundswell.train.logs import RunLogs
 from groundswell.train.recipe import TrainRecipe
