@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,10 +118,14 @@ def _read_text(path: Path) -> pd.DataFrame:
         with open(path, encoding="utf-8-sig") as handle:
             header = handle.readline()
         separator = max("|,;\t", key=header.count)
-        raw = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, skipinitialspace=True,
-                          encoding="utf-8-sig", skip_blank_lines=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+            raw = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, skipinitialspace=True,
+                              encoding="utf-8-sig", skip_blank_lines=True, index_col=False)
     except FileNotFoundError as error:
         raise InputError("There is no such catalogue", where=path) from error
+    except pd.errors.ParserWarning as error:
+        raise InputError("The rows of the catalogue have more fields than its header", where=path) from error
     except (OSError, ValueError) as error:
         raise InputError(f"The catalogue cannot be read: {error}", where=path) from error
     names = {str(c).strip().lower().replace(" ", "_"): c for c in raw.columns}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,13 @@ def _read_frame(path: Path) -> pd.DataFrame:
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             return pd.read_parquet(path).reset_index(drop=True)
-        return pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
     except FileNotFoundError as error:
         raise InputError("There is no such file", where=path) from error
+    except pd.errors.ParserWarning as error:
+        raise InputError("The rows of the interval table have more fields than its header", where=path) from error
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"The interval table cannot be read: {error}", where=path) from error
 
@@ -134,7 +139,11 @@ def find_labels(folder: Path, data: DasDataRecipe) -> Labels | None:
     """
     if data.labels:
         inside = folder / data.labels
-        return read_labels(inside if inside.exists() else Path(data.labels), data.classes)
+        path = inside if inside.exists() else Path(data.labels)
+        if not path.is_file():
+            raise InputError("There is no such file of labels, neither in data.folder nor as a path of its own",
+                             where=f"data.labels={data.labels}")
+        return read_labels(path, data.classes)
     for name in LABEL_FILES:
         if (folder / name).exists():
             return read_labels(folder / name, data.classes)

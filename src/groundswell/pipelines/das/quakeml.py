@@ -34,8 +34,13 @@ def parse_quakeml(path: Path) -> list[dict[str, Any]]:
         root = xml.parse(path).getroot()
     except FileNotFoundError as error:
         raise InputError("There is no such catalogue", where=path) from error
-    except (OSError, ET.ParseError, ValueError) as error:  # defusedxml's refusals are ValueErrors
-        raise InputError(f"The catalogue cannot be read as XML: {error!r}", where=path) from error
+    except ET.ParseError as error:
+        raise InputError(f"The catalogue cannot be read as XML: {error}", where=path) from error
+    except OSError as error:
+        raise InputError(f"The catalogue cannot be read: {error.strerror}", where=path) from error
+    except ValueError as error:  # what defusedxml refuses
+        raise InputError(f"The catalogue cannot be read as XML safely: it declares entities ({error})",
+                         where=path, fix="Take the declarations (<!DOCTYPE ...>) out") from error
     parameters = [e for e in root.iter() if _name(e) == "eventParameters"]
     if not parameters:
         raise InputError("This XML file is not QuakeML: it has no eventParameters", where=path)

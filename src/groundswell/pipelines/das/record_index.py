@@ -22,7 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from groundswell.core.errors import GroundswellError
+from groundswell.core.errors import GroundswellError, InputError
 from groundswell.core.files import atomic_path, inside
 from groundswell.pipelines.das import formats
 from groundswell.pipelines.das.record import Record, RecordReader
@@ -82,9 +82,12 @@ def find_all(folder: Path, cache: Path | None = None) -> Holdings:
             kept, which costs time only.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder, or it is a file.
     """
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError("This is a file, and a folder of records is asked for", where=folder,
+                         fix="Name the folder that it lies in")
     path = cache if cache is not None else folder / CACHE
     known = _read(path, folder)
     entries: dict[str, _Entry] = {}

@@ -33,7 +33,7 @@ def select(holdings: Holdings, data: DasDataRecipe, *, where: Path) -> tuple[dic
         InputError: none is left, their sampling rates differ, or ``data.channels`` is no range.
     """
     if data.channels is not None and not 0 <= data.channels[0] < data.channels[1]:
-        raise InputError(f"data.channels {list(data.channels)} is not a range of channels",
+        raise InputError(f"{list(data.channels)} is not a range of channels", where="data.channels",
                          fix="Write it as [first, one past the last], counted from 0")
     left_out = dict(holdings.failed)
     chosen: dict[str, Found] = {}
@@ -84,7 +84,7 @@ def _one_rate(chosen: Mapping[str, Found], data: DasDataRecipe, where: Path) -> 
     others = {key: rate for key, rate in rates.items() if abs(rate - wanted) > _RATE_TOLERANCE * wanted}
     if others:
         shown = ", ".join(f"{key} ({rate:g} Hz)" for key, rate in list(others.items())[:5])
-        first = "data.rate_hz" if data.rate_hz is not None else f"the first record, {next(iter(rates))}"
+        first = "data.rate_hz" if data.rate_hz is not None else f"the first record, {next(iter(rates))},"
         raise InputError(f"Sampling rates are mixed: {first} has {wanted:g} Hz, but {len(others)} record(s) differ: "
                          f"{shown}{' ...' if len(others) > 5 else ''}", where=where,
                          fix="Keep records of one rate in data.folder; the others can be used after resampling")
