@@ -83,10 +83,17 @@ def run_predictor(path: Path, *, fold: int = 0, device: str = "auto") -> Predict
         path: the run's folder.
         fold: one fold (from 1), or 0 for the mean of all.
         device: cpu, cuda, or auto for cuda where there is one.
+
+    Raises:
+        InputError: there is no such run, fold or device, or the run is not trained.
     """
+    there = torch.cuda.is_available()
+    if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not there):
+        raise InputError(f"There is no device '{device}' here", where="--device",
+                         fix=f"Choose auto{', cpu or cuda' if there else ' or cpu'}")
     run = RunFolder.open(path)
     folds = folds_of(run, fold)
-    place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    place = ("cuda" if there else "cpu") if device == "auto" else device
     members = [TaskPredictor(task, f"fold {k + 1} of {path}", device=place)
                for k, task in zip(folds, tasks_of(run, folds), strict=True)]
     if len(members) == 1:

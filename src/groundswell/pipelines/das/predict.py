@@ -119,7 +119,12 @@ def predict_inputs(predictor: Predictor, inputs: Sequence[Path], *, aggregate: A
     Returns:
         One prediction for each record, in the order of the inputs. A file that cannot be predicted is among them with
         its reason in ``error``: one bad file never costs the others.
+
+    Raises:
+        InputError: ``batch`` is below 1.
     """
+    if batch < 1:
+        raise InputError(f"A batch holds at least one window; it is to hold {batch}", where="--batch-size")
     found = [item for path in inputs for item in records_under(Path(path))]
     total_s = sum((item.record.duration_s or 0.0) for item in found if item.record is not None)
     done_s = 0.0

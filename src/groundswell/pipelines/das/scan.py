@@ -107,6 +107,17 @@ def bad_rows(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["verdict"] != "ok"]
 
 
+def check_suffix(path: Path) -> None:
+    """See that the table can be written in the form that the suffix says; a scan may take hours.
+
+    Raises:
+        InputError: it is neither .parquet nor .csv.
+    """
+    if path.suffix not in (".parquet", ".csv"):
+        raise InputError(f"A table is written as .parquet or .csv, not '{path.suffix}'", where=path,
+                         fix="Give the file one of these suffixes")
+
+
 def write_table(frame: pd.DataFrame, path: Path) -> None:
     """Write the table as its suffix says: .parquet or .csv.
 
@@ -114,9 +125,7 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
         InputError: another suffix, or a folder that cannot be written to.
     """
     path = Path(path)
-    if path.suffix not in (".parquet", ".csv"):
-        raise InputError(f"A table is written as .parquet or .csv, not '{path.suffix}'", where=path,
-                         fix="Give the file one of these suffixes")
+    check_suffix(path)
     with atomic_path(path) as temporary:
         if path.suffix == ".parquet":
             frame.to_parquet(temporary, index=False)

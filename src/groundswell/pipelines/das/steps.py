@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from groundswell.core.errors import InputError
+
 if TYPE_CHECKING:
     from groundswell.core.run import RunFolder
     from groundswell.pipelines.das.recipe import DasRecipe
@@ -26,6 +28,13 @@ def _recipe(name: str, sets: list[str] | None) -> DasRecipe:
     return load_recipe(DasRecipe, path, sets or [])
 
 
+def _check_png(*pictures: Path | None) -> None:
+    """Before the work is done, not after it."""
+    for path in pictures:
+        if path is not None and path.suffix.lower() != ".png":
+            raise InputError("Pictures are written as .png", where=path)
+
+
 def scan(
     inputs: Inputs,
     out: Annotated[Path | None, typer.Option(help="Also write the table: .parquet or .csv.")] = None,
@@ -39,9 +48,15 @@ def scan(
     """
     from rich.console import Console
 
+    from groundswell.pipelines.das import formats
     from groundswell.pipelines.das import scan as scanning
 
+    if out is not None:
+        scanning.check_suffix(out)
     frame = scanning.scan(inputs, health=health)
+    if frame.empty:
+        raise InputError("There is no file of a known format", where=", ".join(map(str, inputs)),
+                         fix=f"Known suffixes: {', '.join(sorted(formats.SUFFIXES))}; a file named itself may have any")
     if out is not None:
         scanning.write_table(frame, out)
     if as_json:
@@ -76,6 +91,8 @@ def label(
     """
     from groundswell.pipelines.das.labelling import label_by_asking, label_from_catalogue
 
+    if (latitude is None) != (longitude is None):
+        raise InputError("The fibre's place needs both its latitude and its longitude", where="--latitude, --longitude")
     if events is not None:
         site = (latitude, longitude) if latitude is not None and longitude is not None else None
         print(label_from_catalogue(folder, events, out, site=site, duration_s=duration_s))
@@ -94,6 +111,8 @@ def index(
     """
     from groundswell.pipelines.das.data import WORKFLOW
 
+    if out is not None and out.suffix != ".parquet":
+        raise InputError("A sample table is written as .parquet", where=f"--out {out}")
     archive = WORKFLOW.open(_recipe(recipe, sets))
     table = archive.table
     labels = table.labels()
@@ -195,6 +214,7 @@ def detect(
     """
     from groundswell.pipelines.das.use import detect_with
 
+    _check_png(plot)
     status = detect_with(model, inputs, out=out, threshold=threshold, stride_s=stride_s, batch_size=batch_size,
                          fold=fold, plot=plot, average_channels=average_channels, gate=gate, min_windows=min_windows)
     raise typer.Exit(status)
@@ -214,6 +234,7 @@ def plot(
     """
     from groundswell.pipelines.das.use import plot_file
 
+    _check_png(out)
     print(f"Wrote {plot_file(file, out, start_s=start_s, length_s=length_s, percentile=percentile, events=events)}.")
 
 
@@ -221,6 +242,7 @@ def predict(model: Path, inputs: list[Path], **options: Any) -> int:
     """What `groundswell predict` calls; returns the exit status."""
     from groundswell.pipelines.das.use import predict_with
 
+    _check_png(options.get("plot"))
     return predict_with(model, inputs, **options)
 
 
