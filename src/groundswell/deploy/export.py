@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from groundswell.core.errors import RefusedError
+from groundswell.core.errors import InputError, RefusedError
 from groundswell.core.files import write_bytes
 from groundswell.core.optional import require
 from groundswell.deploy.artifact import FORMAT, METADATA_KEY, quiet_options, sealed
@@ -59,6 +59,7 @@ def export_onnx(what: Exportable, path: Path, samples: Callable[[], Iterable[Arr
 
     Raises:
         MissingExtraError: the extra ``export`` is not installed.
+        InputError: the samples to compare on cannot be read.
         RefusedError: no exporter's graph agrees with the network; nothing is written.
     """
     require("onnxscript", extra="export", purpose="Exporting to ONNX")
@@ -75,6 +76,8 @@ def export_onnx(what: Exportable, path: Path, samples: Callable[[], Iterable[Arr
         except RefusedError as error:
             refused[exporter] = str(error)
             continue
+        except InputError:  # the windows to compare on cannot be read: no exporter's fault
+            raise
         except Exception as error:  # exporters raise whatever they meet
             refused[exporter] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
             continue
