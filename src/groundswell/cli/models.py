@@ -69,7 +69,7 @@ def runs_table(rows: list[dict[str, Any]]) -> Table:
 
     table = Table(box=None, pad_edge=False)
     for title in ("run", "pipeline", "state", "score", "interval", "best null control", "note"):
-        table.add_column(title)
+        table.add_column(title, overflow="fold")
     for row in rows:
         head = row.get("headline", {})
         score, interval, control = head.get("value"), head.get("interval"), head.get("best_null_control")
