@@ -33,7 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_scan_writes_a_table_and_is_strict_on_request(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     archive = place / "archive"
     assert main(["das", "scan", str(archive), "--out", str(place / "scan.csv"), "--strict"]) == 0
-    rows = list(csv.DictReader((place / "scan.csv").open()))
+    rows = list(csv.DictReader((place / "scan.csv").read_text().splitlines()))
     assert len(rows) == 12
     assert {row["verdict"] for row in rows} == {"ok"}
     (place / "bad").mkdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -112,8 +111,8 @@ def predict(
     from groundswell.cli.models import pipeline_of_model
 
     step = pipeline_of_model(model).step("predict")
-    sys.exit(step(model, inputs, out=out, aggregate=aggregate, fold=fold, batch_size=batch_size, device=device,
-                  plot=plot))
+    raise typer.Exit(step(model, inputs, out=out, aggregate=aggregate, fold=fold, batch_size=batch_size, device=device,
+                          plot=plot))
 
 
 def export(
