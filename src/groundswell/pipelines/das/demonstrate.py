@@ -47,4 +47,4 @@ def run_demo(out: Path, seed: int) -> Path:
 
 def demo_archive(seed: int) -> SimulateRecipe:
     """What the demo simulates: no clock confound, moderate noise."""
-    return build_recipe(SimulateRecipe, {"events": EVENTS, "seed": seed, "duration_s": 45.0})
+    return build_recipe(SimulateRecipe, {"events": EVENTS, "seed": seed})

@@ -139,7 +139,7 @@ class SimulateRecipe(RecipePart):
     """Every file is a pure function of this and its event number."""
     events: int = Field(44, ge=1)
     """How many events, one file each."""
-    duration_s: float = Field(30.0, ge=4)
+    duration_s: float = Field(45.0, ge=4)
     """Length of an event's file (or of each consecutive file)."""
     snr_db: float = 10.0
     """Mean signal-to-noise ratio: ten times the decimal logarithm of the mean square of the noise-free signal over that
