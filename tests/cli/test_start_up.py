@@ -55,10 +55,10 @@ def test_doctor_speaks_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_doctor_says_what_a_missing_extra_would_enable(monkeypatch: pytest.MonkeyPatch) -> None:
     from groundswell.cli import doctor
 
-    monkeypatch.setattr(doctor, "available", lambda module: module != "dascore")
+    monkeypatch.setattr(doctor, "available", lambda module: module != "obspy")
     fact = next(f for f in doctor.examine() if f.name == "extra das")
     assert fact.state == "missing"
-    assert "vendor formats" in fact.value
+    assert "miniSEED" in fact.value
     assert "groundswell[das]" in fact.value
 
 

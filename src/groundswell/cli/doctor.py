@@ -13,11 +13,11 @@ from typing import Any
 from groundswell.core.optional import available
 
 EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
-    "das": (("dascore", "obspy", "aeon", "defusedxml"),
-            "vendor formats of fibre records, miniSEED and SEG-Y, catalogues in QuakeML, the MiniRocket rival"),
+    "das": (("obspy", "aeon", "defusedxml"),
+            "miniSEED records, catalogues in QuakeML, the MiniRocket rival; vendor HDF5, TDMS and SEG-Y need no extra"),
     "export": (("onnx", "onnxscript", "onnxruntime"), "writing models as ONNX and predicting from them without torch"),
     "docs": (("sphinx", "pydata_sphinx_theme", "myst_parser", "sphinx_gallery"), "building the documentation"),
-    "dev": (("pytest", "ruff", "mypy", "hypothesis", "importlinter"), "the test suite and the checks"),
+    "dev": (("pytest", "ruff", "mypy", "hypothesis", "importlinter", "dascore"), "the test suite and the checks"),
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from groundswell import __version__
 
 PACKAGES = ("torch", "torchvision", "lightning-fabric", "numpy", "scipy", "pandas", "pyarrow", "h5py", "scikit-learn",
-            "safetensors", "onnx", "onnxruntime", "dascore", "obspy", "aeon")
+            "safetensors", "onnx", "onnxruntime", "obspy", "aeon")
 
 
 def package_versions() -> dict[str, str]:
