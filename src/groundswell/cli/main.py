@@ -80,6 +80,7 @@ def run(arguments: list[str] | None = None) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    before = {name: os.environ.get(name) for name in ("GROUNDSWELL_DEBUG", "GROUNDSWELL_QUIET")}
     try:
         result: Any = build_app()(args=arguments, standalone_mode=False, prog_name="groundswell")
         return result if isinstance(result, int) else 0
@@ -88,6 +89,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except Exception as error:
         return _status_of(error)
+    finally:  # --debug and --quiet are meant for this command, not for the next one of a notebook
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _status_of(error: Exception) -> int:
