@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from groundswell.core.errors import InputError
+from groundswell.pipelines.das import plots
 from groundswell.pipelines.das.detect import Detections, detect
 from groundswell.pipelines.das.detect_output import TrueEvent, write_detections
-from groundswell.pipelines.das.extremes import reduce_record, spectrogram
+from groundswell.pipelines.das.extremes import Reduced, reduce_record, spectrogram
 from groundswell.pipelines.das.formats import find_records
 from groundswell.pipelines.das.plots import Mark, marks_of, plot_detections, plot_predictions, plot_waterfall
 from groundswell.pipelines.das.predict import Prediction, predict_inputs
@@ -156,9 +157,10 @@ def test_the_burst_is_where_it_should_be(tmp_path):
     pixels = looks_like_a_picture(tmp_path / "a.png")
     strong = (pixels.max(axis=2) - pixels.min(axis=2)) > 0.45
     strong[:, int(0.88 * strong.shape[1]) :] = False  # the colour bar
+    strong[int(0.74 * strong.shape[0]) :] = False  # the trace
     rows, columns = np.nonzero(strong)
     assert abs(np.median(columns) / pixels.shape[1] - (0.055 + 0.835 * 0.69)) < 0.06
-    assert abs(1 - np.median(rows) / pixels.shape[0] - 0.79) < 0.1
+    assert abs(1 - np.median(rows) / pixels.shape[0] - 0.84) < 0.06
 
 
 @pytest.mark.parametrize(("x", "start"), [(noise(5000, 1), None), (np.zeros((500, 12), np.float32), None),
@@ -176,6 +178,21 @@ def test_a_saturated_channel_does_not_hide_the_others(tmp_path):
     plot_waterfall(write(tmp_path / "loud.h5", x), tmp_path / "loud.png")
     plain, loud = (looks_like_a_picture(tmp_path / f"{n}.png")[100:300, 200:1200].std() for n in ("plain", "loud"))
     assert loud > 0.8 * plain
+
+
+def test_the_trace_below_is_of_the_middle_living_channel():
+    from matplotlib.figure import Figure
+
+    x = noise(3000, 9)
+    x[:, 4] = 0  # the channel in the middle is dead: the next living one is drawn
+    x[1500, 5] = 500
+    cells = x.reshape(300, 10, 9)
+    reduced = Reduced(cells.max(1), cells.min(1), x.mean(0, dtype=np.float64), 0, 3000)
+    axes = Figure().add_subplot()
+    plots._middle_trace(axes, reduced, 100, 0.0, 30.0)
+    assert axes.get_ylabel() == "channel 105"
+    corners = axes.collections[0].get_paths()[0].vertices
+    assert corners[corners[:, 1].argmax(), 0] == pytest.approx(15.05, abs=0.06)
 
 
 def test_a_stretch_and_a_range_of_channels(tmp_path):

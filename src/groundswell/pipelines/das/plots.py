@@ -64,7 +64,8 @@ def marks_of(events: Path, record: Record) -> tuple[Mark, ...]:
 def plot_waterfall(record: Record | Path, out: Path, *, start_s: float = 0.0, length_s: float | None = None,
                    channels: tuple[int, int] | None = None, events: Sequence[Mark] = (),
                    picks: Mapping[str, NDArray[np.float64]] | None = None, clip_percentile: float = 99.0) -> None:
-    """Draw a record as time against fibre, or a record of one channel as a trace above its spectrogram.
+    """Draw a record as time against fibre above the trace of a channel in its middle; a record of one channel as a
+    trace above its spectrogram.
 
     Each pixel shows the value farthest from its channel's mean, sign kept, so that a short wave survives any length of
     record. The record is read once, in bounded memory.
@@ -149,8 +150,8 @@ def _waterfall(record: Record, reduced: Reduced, channels: tuple[int, int], even
     seconds, unit = _clock_unit((reduced.stop - reduced.start) / rate_hz)
     per_channel = record.spacing_m / 1000 if record.spacing_m else 1.0
     left, right = reduced.start / rate_hz / seconds, reduced.stop / rate_hz / seconds
-    figure = Figure(figsize=(11, 6), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(11, 7.2), layout="constrained")
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     colours = mpl.colormaps["RdBu_r"].with_extremes(bad="#BBBBBB")
     drawn = axes.imshow(image, aspect="auto", origin="lower", cmap=colours, vmin=-limit, vmax=limit,
                         interpolation="nearest",
@@ -158,9 +159,10 @@ def _waterfall(record: Record, reduced: Reduced, channels: tuple[int, int], even
     bar = figure.colorbar(drawn, ax=axes, extend="both", pad=0.01, aspect=35)
     bar.set_label(f"{record.units or 'amplitude (unit unknown)'}, clipped at percentile {clip_percentile:g}")
     axes.grid(False)
-    axes.set_xlabel(_time_label(record, unit))
     axes.set_ylabel("distance along the fibre (km)" if record.spacing_m else "channel")
     _draw_events(axes, events, seconds, (left, right), per_channel)
+    _middle_trace(below, reduced, channels[0], left, right)
+    below.set_xlabel(_time_label(record, unit))
     places = (np.arange(record.channels) + 0.5) * per_channel
     for (phase, at_s), colour in zip(picks.items(), (BLACK, "#6A3D9A", GREY), strict=False):
         axes.plot(np.asarray(at_s) / seconds, places, color=colour, linewidth=1.3, label=phase, path_effects=_HALO)
@@ -169,6 +171,17 @@ def _waterfall(record: Record, reduced: Reduced, channels: tuple[int, int], even
     axes.set_xlim(left, right)
     axes.set_ylim(channels[0] * per_channel, channels[1] * per_channel)
     return figure
+
+
+def _middle_trace(axes: Axes, reduced: Reduced, first: int, left: float, right: float) -> None:
+    """The channel in the middle of those that record something, between its extremes."""
+    alive = np.flatnonzero(np.nan_to_num(reduced.high - reduced.low).max(axis=0) > 0)
+    channel = int(alive[len(alive) // 2]) if len(alive) else reduced.high.shape[1] // 2
+    steps = len(reduced.high)
+    at = left + (np.arange(steps) + 0.5) * (right - left) / steps
+    mean = reduced.mean[channel]
+    axes.fill_between(at, reduced.low[:, channel] - mean, reduced.high[:, channel] - mean, color=BLUE, linewidth=0.6)
+    axes.set_ylabel(f"channel {first + channel}")
 
 
 def _scale(image: NDArray[np.float32], percentile: float) -> float:

@@ -227,6 +227,7 @@ def plot(
     length_s: Annotated[float, typer.Option(help="Seconds to draw; 0 draws to the end.")] = 0.0,
     percentile: Annotated[float, typer.Option(help="Amplitudes are clipped at this percentile.")] = 99.0,
     events: Annotated[Path | None, typer.Option(help="Catalogue or intervals to mark.")] = None,
+    channels: Annotated[tuple[int, int] | None, typer.Option(help="First channel and one past the last.")] = None,
 ) -> None:
     """Draw a record as a waterfall.
 
@@ -235,7 +236,9 @@ def plot(
     from groundswell.pipelines.das.use import plot_file
 
     _check_png(out)
-    print(f"Wrote {plot_file(file, out, start_s=start_s, length_s=length_s, percentile=percentile, events=events)}.")
+    path = plot_file(file, out, start_s=start_s, length_s=length_s, percentile=percentile, events=events,
+                     channels=channels)
+    print(f"Wrote {path}.")
 
 
 def predict(model: Path, inputs: list[Path], **options: Any) -> int:

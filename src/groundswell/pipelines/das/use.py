@@ -1,4 +1,4 @@
-"""das: using a model from the command line: predict, detect, plot. Only a run needs torch, an exported file does not."""
+"""das: using a model from the command line: predict, detect, plot. An exported file needs no torch."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _seconds_bar(verb: str) -> Iterator[Progress]:
 
 
 def plot_file(file: Path, out: Path | None, *, start_s: float, length_s: float, percentile: float,
-              events: Path | None) -> Path:
+              events: Path | None, channels: tuple[int, int] | None) -> Path:
     """Draw the first waveform of a file; returns the picture's path."""
     from groundswell.pipelines.das.formats import find_records
     from groundswell.pipelines.das.plots import marks_of, plot_waterfall
@@ -118,5 +118,5 @@ def plot_file(file: Path, out: Path | None, *, start_s: float, length_s: float, 
     path = out or file.with_suffix(".png")
     marks = marks_of(events, waveforms[0]) if events is not None else ()
     plot_waterfall(waveforms[0], path, start_s=start_s, length_s=length_s or None, clip_percentile=percentile,
-                   events=marks)
+                   events=marks, channels=channels)
     return path
