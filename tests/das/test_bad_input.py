@@ -238,6 +238,15 @@ def test_labels_that_a_catalogue_replaces_are_kept(archive: Path, capsys: Captur
     assert (archive / "intervals.csv").read_text() != old
 
 
+def test_both_catalogues_of_a_simulation_make_the_same_labels(archive: Path, tmp_path: Path) -> None:
+    made = []
+    for name in ("catalogue.csv", "catalogue.xml"):
+        out = tmp_path / f"{name}.csv"
+        assert main(["das", "label", str(archive), "--events", str(archive / name), "--out", str(out)]) == 0
+        made.append(out.read_text())
+    assert made[0] == made[1]
+
+
 @pytest.mark.parametrize(("options", "expected"), [
     (["--latitude", "43"], "longitude"),
     (["--duration-s", "-3"], "--duration-s"),

@@ -16,7 +16,8 @@ from groundswell.core.optional import require
 _QUAKEML = "http://quakeml.org/xmlns/quakeml/1.2"
 _BED = "http://quakeml.org/xmlns/bed/1.2"
 _AUTHORITY = "smi:local"
-_DETECTION = "groundswell detection "
+FACTS = "groundswell detection "
+"""What a comment begins with that holds, as JSON, what QuakeML has no place for."""
 _EVENT_TYPE = {"earthquake": "earthquake", "quarry_blast": "quarry blast"}
 
 
@@ -76,8 +77,8 @@ def _event(event: ET.Element) -> dict[str, Any]:
     facts = {}
     for comment in _children(event, "comment"):
         text = _text(comment, "text")
-        if text.startswith(_DETECTION):
-            facts = _facts(text.removeprefix(_DETECTION))
+        if text.startswith(FACTS):
+            facts = _facts(text.removeprefix(FACTS))
     return {"event_id": str(event.get("publicID", "")).rpartition("/")[2], "time": _text(origin, "time", "value"),
             "latitude": _text(origin, "latitude", "value"), "longitude": _text(origin, "longitude", "value"),
             "depth_km": float(depth_m) / 1000 if _is_number(depth_m) else "",
@@ -155,7 +156,7 @@ def _write_event(parameters: ET.Element, event: Mapping[str, Any]) -> None:
     _add(element, "typeCertainty", "suspected")
     _add(element, "description/text", kind.replace("_", " "))
     facts = {k: v.item() if hasattr(v, "item") else v for k, v in known.items()}
-    _add(element, "comment/text", _DETECTION + json.dumps(facts, default=str, sort_keys=True))
+    _add(element, "comment/text", FACTS + json.dumps(facts, default=str, sort_keys=True))
     pick = ET.SubElement(element, f"{{{_BED}}}pick", publicID=f"{_AUTHORITY}/pick/{name}")
     _add(pick, "time/value", known["start"])
     ET.SubElement(pick, f"{{{_BED}}}waveformID", networkCode="XX", stationCode="DAS")

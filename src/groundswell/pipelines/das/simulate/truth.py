@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from groundswell.core.files import atomic_path, write_bytes, write_json, write_text
+from groundswell.pipelines.das.quakeml import FACTS
 from groundswell.pipelines.das.simulate.fibre import Cable
 from groundswell.pipelines.das.simulate.recipe import SimulateRecipe
 from groundswell.pipelines.das.simulate.record import Signal
@@ -141,6 +143,9 @@ def _quakeml(events: Sequence[dict[str, Any]]) -> bytes:
         ElementTree.SubElement(event, "preferredMagnitudeID").text = f"{stem}/magnitude"
         ElementTree.SubElement(event, "type").text = kind
         ElementTree.SubElement(ElementTree.SubElement(event, "comment"), "text").text = "simulated"
+        # QuakeML has no place for an event's end at the fibre; without one a reader would have to guess it.
+        facts = FACTS + json.dumps({"start": row["onset"], "stop": row["end"]})
+        ElementTree.SubElement(ElementTree.SubElement(event, "comment"), "text").text = facts
         origin = ElementTree.SubElement(event, "origin", publicID=f"{stem}/origin")
         for name, value in (("time", row["time"]), ("latitude", row["latitude"]), ("longitude", row["longitude"]),
                             ("depth", 1000 * row["depth_km"])):
