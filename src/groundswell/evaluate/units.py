@@ -10,11 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
+from groundswell.core.names import NOISE
 from groundswell.data.predictions import Predictions
 from groundswell.data.table import SampleTable
-
-NOISE = "noise"
-"""Name of the class that is the absence of an event; it is never the truth of a unit."""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from groundswell.core.names import NOISE
 from groundswell.data.table import SampleTable
-
-NOISE = "noise"
-"""Name of the class of samples that hold no event."""
 
 
 @dataclass(frozen=True)

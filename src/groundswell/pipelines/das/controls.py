@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
 
 from groundswell.core.errors import InputError
+from groundswell.core.names import NOISE
 from groundswell.core.optional import require
 from groundswell.core.seeds import derive_seed
 from groundswell.data.predictions import Predictions
@@ -27,7 +28,7 @@ from groundswell.evaluate.controls import (
     permuted_labels,
     resplit,
 )
-from groundswell.evaluate.units import NOISE, event_classes, units_of
+from groundswell.evaluate.units import event_classes, units_of
 from groundswell.splits.manifest import TEST, VALIDATION, SplitManifest
 
 ReadWindows = Callable[[NDArray[np.int64]], NDArray[np.float32]]

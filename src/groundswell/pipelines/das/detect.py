@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
+from groundswell.core.names import NOISE
 from groundswell.deploy.streaming import ChannelMean, Stream, WindowBatch, window_starts, windows
 from groundswell.pipelines.das.detections import Curve, Detection, Detections, DetectSettings
 from groundswell.pipelines.das.formats import open_reader
 from groundswell.pipelines.das.gate import EnergyGate
 from groundswell.pipelines.das.onset import locate
 from groundswell.pipelines.das.predict import Progress, event_shares, fits_channels, reason_of, records_under, usable
-from groundswell.pipelines.das.predictor import NOISE, Predictor
+from groundswell.pipelines.das.predictor import Predictor
 from groundswell.pipelines.das.record import Record
 from groundswell.pipelines.das.resample import ResampledStream, rate_ratio
 from groundswell.pipelines.das.timeline import Cable, PieceStream, Section, after, cables_of

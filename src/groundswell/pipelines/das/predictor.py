@@ -7,9 +7,6 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-NOISE = "noise"
-"""Name of the class of windows that hold no event."""
-
 
 @runtime_checkable
 class Predictor(Protocol):

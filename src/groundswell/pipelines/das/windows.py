@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
 from groundswell.core.files import read_json
+from groundswell.core.names import NOISE
 from groundswell.data.table import SampleTable
 from groundswell.pipelines.das.label_files import find_labels
 from groundswell.pipelines.das.labels import BoundLabels, Interval, Labels, RecordLabels, file_of
@@ -22,7 +23,6 @@ from groundswell.pipelines.das.record_index import Found, find_all
 from groundswell.pipelines.das.region_maps import read_region_maps
 from groundswell.pipelines.das.selection import select
 
-NOISE_CLASS = "noise"
 UNKNOWN = -1
 
 
@@ -160,7 +160,7 @@ def build_index(folder: Path, data: DasDataRecipe, *, labels: Labels | None = No
     folder = Path(folder)
     chosen, left_out = select(find_all(folder, cache), data, where=folder)
     bound, with_noise = _labels_for(folder, data, chosen, left_out, labels)
-    classes = (*data.classes, NOISE_CLASS) if with_noise and data.noise_class else tuple(data.classes)
+    classes = (*data.classes, NOISE) if with_noise and data.noise_class else tuple(data.classes)
     parts, samples_left = [], 0
     for position, (key, item) in enumerate(chosen.items()):
         pieces = cut(item.record, data.window_samples, data.stride_samples, data.tail)
@@ -291,6 +291,6 @@ def check_trainable(table: SampleTable, recipe: DasRecipe) -> None:
                          "to tell apart", where=recipe.data.labels or folder,
                          fix=f"Label records of the class(es) {', '.join(absent) or 'noise'} too")
     if absent:
-        advice = "set data.noise_class to false" if absent == [NOISE_CLASS] else "take the class out of data.classes"
+        advice = "set data.noise_class to false" if absent == [NOISE] else "take the class out of data.classes"
         raise InputError(f"No window is labelled '{absent[0]}'", where=recipe.data.labels or folder,
                          fix=f"Label some, or {advice}")
