@@ -499,3 +499,19 @@ def test_the_recipe_that_a_run_keeps_is_the_whole_one(bound: Path) -> None:
     kept = yaml.safe_load((bound / "recipe.yaml").read_text())
     assert kept["train"]["epochs"] == 1
     assert kept["model"]["type"] == "temporal_cnn"
+
+
+def test_the_file_being_read_and_the_array_in_it_are_named(
+        place: Path, bound: Path, tmp_path: Path, capsys: Capture) -> None:
+    file = first(place / "archive")
+    assert main(["das", "detect", str(bound), str(file), "--out", str(tmp_path / "e.csv")]) == 0
+    assert f"{file.name}, " in capsys.readouterr().err
+    several = tmp_path / "several.h5"
+    with h5py.File(file) as old, h5py.File(several, "w") as new:
+        for name in ("one", "two"):
+            old.copy("sr/data", new, name)
+    main(["predict", str(bound), str(several), "--out", str(tmp_path / "p.json")])
+    said = "".join(capsys.readouterr())
+    assert {answer["dataset"] for answer in json.loads((tmp_path / "p.json").read_text())} == {"one", "two"}
+    for name in ("one", "two"):
+        assert f"{several}#{name}: " in said

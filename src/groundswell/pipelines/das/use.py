@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from groundswell.core.errors import InputError
 from groundswell.core.progress import progress
+from groundswell.pipelines.das.labels import file_of
 from groundswell.pipelines.das.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -57,10 +58,11 @@ def predict_with(model: Path, inputs: list[Path], *, out: Path, aggregate: str, 
         plot_predictions(results, plot)
     failed = [result for result in results if result.error]
     for result in results:
+        place = f"{result.file}#{result.dataset}" if result.dataset else result.file
         if result.error:
-            print(f"{result.file}: {result.error}", file=sys.stderr)
+            print(f"{place}: {result.error}", file=sys.stderr)
         else:
-            print(f"{result.file}: {result.class_name} {result.confidence:.3f}"
+            print(f"{place}: {result.class_name} {result.confidence:.3f}"
                   + "".join(f"; {note}" for note in result.notes))
     print(f"Wrote {out}: {len(results) - len(failed)} predicted, {len(failed)} failed.")
     return 2 if failed else 0
@@ -98,7 +100,8 @@ def _seconds_bar(verb: str) -> Iterator[Progress]:
 
         def tell(done_s: float, total_s: float, file: str) -> None:
             nonlocal done
-            bar.note(f"{Path(file).name}, {100 * done_s / total_s:.0f} %" if total_s else Path(file).name)
+            name = Path(file_of(file)).name
+            bar.note(f"{name}, {100 * done_s / total_s:.0f} %" if total_s else name)
             bar.advance(max(0, int(done_s) - done))
             done = max(done, int(done_s))
 
