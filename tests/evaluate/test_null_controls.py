@@ -130,7 +130,7 @@ def test_a_control_that_cannot_run_becomes_a_reason_and_one_that_breaks_is_named
     found = evaluate(logistic_fit(table, manifest), table, QUICK, controls=runs)
     assert found.controls[0].verdict.state == "not run"
     assert any("do not say when they begin" in line for line in found.not_measured)
-    assert "Not run: majority." in found.conclusion
+    assert "The control 'majority' was not run. The records do not say when they begin." in found.conclusion
     with pytest.raises(FailureError, match="The control 'majority' failed: No space left"):
         run_controls([(MAJORITY, broken)], table, manifest)
 

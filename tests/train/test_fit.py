@@ -16,6 +16,7 @@ from toy import ToySetup, ToyTask, make_data, make_recipe, results
 
 from groundswell.core.errors import FailureError, InputError
 from groundswell.train.fit import fit, load_best
+from groundswell.train.launch import check_devices
 from groundswell.train.schedule import Schedule
 from groundswell.train.state import Place
 from groundswell.train.weights import read_weights
@@ -254,3 +255,8 @@ def test_progress_goes_to_stderr(tmp_path, capsys) -> None:
     assert captured.out == ""
     assert "16/16 batches" in captured.err
     assert "epoch 2/2, val_loss" in captured.err
+
+
+def test_many_more_processes_than_cores_are_refused_before_they_start():
+    with pytest.raises(InputError, match=r"asks for 400 processes on \d+ processor core"):
+        check_devices(make_recipe(devices=400, accelerator="cpu"))

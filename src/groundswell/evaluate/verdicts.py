@@ -106,9 +106,8 @@ def conclusion(units: Scores, controls: Sequence[tuple[Control, Scores | None, V
                      "Until it does, the score is not evidence of skill.")
     lines += [verdict.sentence for _, verdict in nulls if verdict.state == "above"]
     lines += [verdict.sentence for control, _, verdict in controls if verdict.state == "rival"]
-    idle = [control.title for control, scores, _ in controls if scores is None]
-    if idle:
-        lines.append(f"Not run: {_listed(idle)}.")
+    lines += [f"The control '{control.title}' was not run. {verdict.sentence.removeprefix('Not run: ')}"
+              for control, scores, verdict in controls if scores is None]
     return lines
 
 
