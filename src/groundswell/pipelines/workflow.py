@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
 from groundswell.core.files import read_json, write_json, write_text
-from groundswell.core.progress import say
+from groundswell.core.progress import progress, say
 from groundswell.core.provenance import provenance
 from groundswell.core.recipe import RecipePart, dump_recipe
 from groundswell.core.registry import get_pipeline
@@ -213,8 +213,11 @@ def fit_fold(pipeline: str, folder: Path, fold: int, quiet: bool = False) -> Pat
 
 def fit_folds(pipeline: str, folder: Path, folds: int, *, at_once: int = 1, quiet: bool = False) -> Predictions:
     """Fit every fold in ``folder`` that is not done yet; the pooled test predictions of all folds."""
-    tasks = {f"fold {k + 1}": (fit_fold, (pipeline, folder, k, quiet or at_once > 1)) for k in range(folds)}
-    run_tasks(tasks, engine="loky" if at_once > 1 else "inline", workers=at_once)
+    several = at_once > 1 and folds > 1
+    tasks = {f"fold {k + 1}": (fit_fold, (pipeline, folder, k, quiet or several)) for k in range(folds)}
+    with progress(folds, "fit", "folds", quiet=quiet or not several) as bar:
+        run_tasks(tasks, engine="loky" if several else "inline", workers=at_once,
+                  finished=lambda name, folder: bar.advance())
     for name in ("validation", "test"):
         parts = [Predictions.read(RunFolder(folder).fold_path(k) / f"{name}.parquet") for k in range(folds)]
         pooled = Predictions.concatenate(parts)
@@ -337,7 +340,7 @@ class Refit:
             save_archive(Archive(table, self.records), self.folder)
             manifest.write(self.folder)
         train: Any = getattr(self.recipe, "train")  # noqa: B009 - every pipeline's recipe has one
-        return fit_folds(self.pipeline, self.folder, manifest.folds, at_once=train.folds_at_once, quiet=True)
+        return fit_folds(self.pipeline, self.folder, manifest.folds, at_once=train.folds_at_once)
 
 
 def notes_of(archive: Archive, recipe: Any) -> dict[str, Any]:

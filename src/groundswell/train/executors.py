@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, Literal, TypeVar
@@ -80,7 +81,9 @@ def _in_processes(tasks: Mapping[str, Call[T]], workers: int, threads: int,
     waiting = list(tasks)
     running: dict[Future[Any], str] = {}
     try:
-        with StopRequest(_pass_on) as stop:
+        with StopRequest(_pass_on) as stop, warnings.catch_warnings():
+            # It replaces workers that have grown, which is what one wants of it; it need not be announced.
+            warnings.filterwarnings("ignore", message="A worker stopped while some jobs", category=UserWarning)
             while waiting or running:
                 # No more are handed over than can begin, so that after a failure none begins.
                 while waiting and len(running) < workers and not stop():

@@ -90,7 +90,7 @@ def check_devices(recipe: TrainRecipe) -> str:
     if device == "cuda" and there < (int(os.environ.get("LOCAL_WORLD_SIZE", "0")) or recipe.devices):
         raise InputError(f"The recipe asks for {recipe.devices} GPU(s) and {there} can be used here",
                          where="train.accelerator, train.devices", fix="Set train.accelerator=cpu, or fewer devices")
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     if device == "cpu" and recipe.devices > 2 * cores:
         raise InputError(f"The recipe asks for {recipe.devices} processes on {cores} processor core(s)",
                          where="train.devices", fix="Set train.devices to the number of cores, or fewer")
