@@ -78,7 +78,7 @@ def clock_confound(work: Path) -> Rows:
                    ["evaluate.controls=[majority, start_hour]"])
     judged = evaluate_run(run)
     clock = next(c for c in judged.metrics["controls"] if c["name"] == "start_hour")
-    said = "hour" in judged.text or "clock" in judged.text.lower()
+    said = clock["verdict"] == "above" and clock["sentence"] in judged.text
     score = clock["metrics"]["accuracy"]
     return [_row("start hour only", f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]",
                  "above 0.8", score["value"] > 0.8),
@@ -172,14 +172,16 @@ def _wide(path: Path, *, samples: int, channels: int) -> None:
 
 
 def large_file(work: Path) -> Rows:
-    """Detection and prediction over a file of 20 GB (logical; few chunks written): peak memory."""
+    """Peak memory of detection and prediction over a file of 20 GB (logical; few of its chunks are written)."""
     run = _demo_run(work)
-    model, file = work / "model.onnx", work / "large.h5"
+    model, file, short = work / "model.onnx", work / "large.h5", work / "short.h5"
     if not model.exists():
         groundswell(["export", str(run.path), "--fold", "1", "--out", str(model)])
-    if not file.exists():
-        with h5py.File(file, "w") as h5:
-            samples = 20_000_000_000 // (4 * 1000)
+    for path, size in ((file, 20_000_000_000), (short, 1_000_000_000)):
+        if path.exists():
+            continue
+        with h5py.File(path, "w") as h5:
+            samples = size // (4 * 1000)
             data = h5.create_dataset("sr/data", (samples, 1000), np.float32, chunks=(2500, 1000))
             rng = np.random.default_rng(0)
             for first in range(0, samples, 500_000):
@@ -187,13 +189,17 @@ def large_file(work: Path) -> Rows:
             h5["sr/distance"] = np.arange(1000) * 10.0
             h5["sr/time"] = np.arange(samples) / 250.0
     rows = []
-    for verb in (["das", "detect", str(model), str(file), "--average-channels", "20", "--stride-s", "20",
-                  "--out", str(work / "large.csv")],):
+    # Larger steps than a person would take: the measure is memory, and an hour of work would not change it.
+    for verb in (["predict", str(model), str(short), "--out", str(work / "large.json")],
+                 ["das", "detect", str(model), str(short), "--out", str(work / "short.csv")],
+                 ["das", "detect", str(model), str(file), "--average-channels", "20", "--stride-s", "20",
+                  "--out", str(work / "large.csv")]):
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         subprocess.run([sys.executable, "-m", "groundswell", "--quiet", *verb], check=True, capture_output=True)
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
         note = "" if peak * 2**20 > before else " (or less: an earlier child had as much)"
-        rows.append(_row(f"peak memory of {verb[1]}", f"{peak:.2f} GiB{note}", "under 2 GB", peak < 2))
+        rows.append(_row(f"peak memory of {' '.join(Path(word).name for word in verb)}", f"{peak:.2f} GiB{note}",
+                         "under 2 GB", peak < 2))
     return rows
 
 

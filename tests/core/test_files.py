@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from groundswell.core.errors import FailureError, InputError
-from groundswell.core.files import atomic_path, inside, read_json, sha256_of, write_json, write_text
+from groundswell.core.files import atomic_path, inside, read_json, write_json, write_text
 
 
 def test_an_exception_leaves_the_old_file(tmp_path: Path) -> None:
@@ -55,8 +55,3 @@ def test_paths_stay_inside(tmp_path: Path, name: str) -> None:
 
 def test_a_path_inside_is_resolved(tmp_path: Path) -> None:
     assert inside(tmp_path, "a/../b.h5") == tmp_path.resolve() / "b.h5"
-
-
-def test_sha256(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abc")
-    assert sha256_of(tmp_path / "a").startswith("ba7816bf")

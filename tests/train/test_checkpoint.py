@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import struct
@@ -101,36 +102,40 @@ def test_a_missing_file_is_an_error(tmp_path) -> None:
     assert not isinstance(caught.value, DamagedError)
 
 
-@pytest.fixture
-def small_files():
-    """Files of at most so many bytes can be written: the nearest thing to a full disk that a test can have."""
+@contextlib.contextmanager
+def small_files(size):
+    """Files of at most so many bytes can be written: the nearest thing to a full disk that a test can have.
+
+    Never beyond a test's own lines: what reports on the tests may be writing to a longer file.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path, small_files) -> None:
+def test_a_full_disk_leaves_the_old_file(tmp_path) -> None:
     write_checkpoint(tmp_path / "c", {"x": torch.ones(4)})
-    small_files(2000)
-    with pytest.raises(FailureError, match="No space left"):
-        write_checkpoint(tmp_path / "c", {"x": torch.ones(4000)})
-    with pytest.raises(FailureError, match="No space left"):
-        write_weights(tmp_path / "w", torch.nn.Linear(100, 100), {})
-    with pytest.raises(FailureError, match="No space left"):
-        write_pth(tmp_path / "p", {"x": torch.ones(4000)})
+    with small_files(2000):
+        with pytest.raises(FailureError, match="No space left"):
+            write_checkpoint(tmp_path / "c", {"x": torch.ones(4000)})
+        with pytest.raises(FailureError, match="No space left"):
+            write_weights(tmp_path / "w", torch.nn.Linear(100, 100), {})
+        with pytest.raises(FailureError, match="No space left"):
+            write_pth(tmp_path / "p", {"x": torch.ones(4000)})
     assert torch.equal(read_checkpoint(tmp_path / "c")["x"], torch.ones(4))
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
-def test_a_fit_that_filled_the_disk_can_be_resumed(tmp_path, small_files) -> None:
+def test_a_fit_that_filled_the_disk_can_be_resumed(tmp_path) -> None:
     recipe = make_recipe(epochs=2)
     fit(ToySetup(recipe), recipe, tmp_path / "whole", quiet=True)
     for limit in (1000, 300):  # too little for a checkpoint, and then for the log of an epoch's steps
-        small_files(limit)
-        with pytest.raises(FailureError, match="No space left"):
+        with small_files(limit), pytest.raises(FailureError, match="No space left"):
             fit(ToySetup(recipe), recipe, tmp_path / "run", resume=True, quiet=True)
         assert not list((tmp_path / "run" / "checkpoints").glob("*.ckpt"))
-        small_files(resource.RLIM_INFINITY)
     fit(ToySetup(recipe), recipe, tmp_path / "run", resume=True, quiet=True)
     assert results(tmp_path / "run") == results(tmp_path / "whole")
 

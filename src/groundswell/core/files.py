@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import re
@@ -122,12 +121,6 @@ def inside(root: Path, name: str | Path) -> Path:
         raise InputError(f"The path '{name}' leads outside its folder", where=root,
                          fix="Name files relative to this folder, without '..' and without links that leave it")
     return resolved
-
-
-def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a whole file, read in pieces."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def free_gib(folder: Path) -> float:

@@ -18,7 +18,6 @@ from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_path
 
 REQUIRED = ("sample_id", "record", "label", "group")
-OPTIONAL = ("time", "latitude", "longitude", "station")
 _META = b"groundswell.sample_table"
 
 

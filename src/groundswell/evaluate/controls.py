@@ -162,8 +162,8 @@ def majority(table: SampleTable, manifest: SplitManifest) -> Outcome:
 
 PERMUTED = Control(
     "permuted_labels", "labels permuted", "null",
-    "The same network, trained and tested the same way after the classes of the events were dealt out anew by chance; "
-    "it is scored against the dealt classes.",
+    "The same network, trained and tested the same way after the classes of the events were dealt out anew (of 1,000 "
+    "deals by chance, the one that tells least about the true classes); it is scored against the dealt classes.",
     "The network taught with dealt classes", "classes dealt by chance",
     "classes dealt by chance can only be found again in events that were seen in training: the split leaks.")
 

@@ -207,7 +207,9 @@ def fit_fold(pipeline: str, folder: Path, fold: int, quiet: bool = False) -> Pat
     manifest = SplitManifest.read(folder, archive.table)
     for part, name in ((VALIDATION, "validation"), (TEST, "test")):
         rows = labelled_rows(archive.table, manifest, part, fold)
-        predict_rows(workflow_of(pipeline), recipe, archive, task, rows, fold=fold).write(place / f"{name}.parquet")
+        predicted = predict_rows(workflow_of(pipeline), recipe, archive, task, rows, fold=fold,
+                                 device=check_devices(recipe.train))
+        predicted.write(place / f"{name}.parquet")
     return place
 
 

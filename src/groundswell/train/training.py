@@ -33,7 +33,8 @@ from groundswell.train.weights import BEST, write_weights
 
 FREE_KEYS = {"accelerator", "threads", "tensorboard", "keep", "checkpoint_every", "checkpoint_every_steps",
              "folds_at_once"}
-"""Keys of the recipe that may change between a checkpoint and its resuming: no result depends on them."""
+"""Keys of the recipe that may change between a checkpoint and its resuming: results depend on them by rounding at most
+(accelerator, threads) or not at all."""
 
 
 class Training:

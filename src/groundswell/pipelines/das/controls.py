@@ -29,7 +29,7 @@ from groundswell.evaluate.controls import (
     resplit,
 )
 from groundswell.evaluate.units import event_classes, units_of
-from groundswell.splits.manifest import TEST, VALIDATION, SplitManifest
+from groundswell.splits.manifest import TEST, TRAIN, VALIDATION, SplitManifest
 
 ReadWindows = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """Gives the windows at some rows of the table, preprocessed as the network sees them but at their own length:
@@ -175,9 +175,8 @@ def noise_windows(fit: Fit) -> Runner:
         quiet = SampleTable(frame, units.classes, pipeline=table.pipeline, origin=table.origin)
         kept = resplit(manifest, quiet, manifest.assignment[rows])
         for fold in range(kept.folds):
-            taught = learning_rows(kept, fold)
             parts = [kept.rows(part, fold) for part in (VALIDATION, TEST)]
-            if len(np.unique(truth[taught])) < 2 or not all(len(part) for part in parts):
+            if len(np.unique(truth[kept.rows(TRAIN, fold)])) < 2 or not all(len(part) for part in parts):
                 raise InputError("Too few records have windows of noise at a distance from their event",
                                  where=f"fold {fold + 1}")
         return Outcome(fit(quiet, kept), quiet)

@@ -71,7 +71,7 @@ class DasWorkflow(Workflow):
             torch.manual_seed(derive_seed(recipe.train.seed, "weights"))
             return DasTask(recipe, channels=int(table.column("channels").max()),
                            rate_hz=float(table.column("rate_hz").iloc[0]),
-                           spacing_m=float(np.nan_to_num(table.column("spacing_m").median())),
+                           spacing_m=float(np.nan_to_num(table.column("spacing_m").iloc[rows].median())),
                            classes=table.classes, class_weights=weights)
 
     def controls(self, recipe: Any, archive: Archive, fit_of: Callable[[str], Fit]) -> list[tuple[Control, Runner]]:

@@ -13,8 +13,12 @@ import pyarrow as pa
 
 from groundswell.core.errors import InputError
 from groundswell.core.files import read_json
+from groundswell.core.progress import say
 from groundswell.pipelines.das.labels import NOISE, Given, Labels, label_of
 from groundswell.pipelines.das.recipe import DasDataRecipe
+
+JOURNALS = "labels"
+"""Folder of the journals of answers, in the folder of records."""
 
 LABEL_FILES = ("intervals.csv", "intervals.parquet", "labels.json")
 """What is looked for in a folder when the recipe names no labels, first one first."""
@@ -144,7 +148,9 @@ def find_labels(folder: Path, data: DasDataRecipe) -> Labels | None:
             raise InputError("There is no such file of labels, neither in data.folder nor as a path of its own",
                              where=f"data.labels={data.labels}")
         return read_labels(path, data.classes)
-    for name in LABEL_FILES:
-        if (folder / name).exists():
-            return read_labels(folder / name, data.classes)
-    return None
+    there = [name for name in LABEL_FILES if (folder / name).exists()]
+    # Somebody answered in the terminal (the journal is there), and would wonder where the answers went.
+    if len(there) > 1 and (folder / JOURNALS).is_dir():
+        say(f"Labels are read from {there[0]}; {', '.join(there[1:])} in {folder} is not read. Name another with "
+            f"data.labels.")
+    return read_labels(folder / there[0], data.classes) if there else None

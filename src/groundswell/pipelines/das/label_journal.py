@@ -14,10 +14,9 @@ from typing import Literal
 
 from groundswell.core.errors import FailureError, InputError
 from groundswell.core.files import write_json
-from groundswell.pipelines.das.label_files import read_labels_json
+from groundswell.pipelines.das.label_files import JOURNALS, read_labels_json
 from groundswell.pipelines.das.labels import NOISE
 
-FOLDER = "labels"
 EXPORT = "labels.json"
 
 
@@ -69,8 +68,8 @@ class LabelJournal:
             raise InputError(f"'{annotator}' cannot name a journal",
                              fix="Choose an annotator's name of letters, digits, '.', '-', '_', '@' or '+'")
         self.folder, self.annotator, self._classes = Path(folder), annotator, tuple(classes)
-        self.path = self.folder / FOLDER / fingerprint / f"{annotator}.jsonl"
-        self.events = sorted((event for path in sorted((self.folder / FOLDER).glob("*/*.jsonl"))
+        self.path = self.folder / JOURNALS / fingerprint / f"{annotator}.jsonl"
+        self.events = sorted((event for path in sorted((self.folder / JOURNALS).glob("*/*.jsonl"))
                               for event in read_journal(path)), key=lambda event: event.time)
 
     def labels(self) -> dict[str, int]:

@@ -68,7 +68,9 @@ def _keep(path: Path) -> Path | None:
 def label_by_asking(folder: Path, annotator: str) -> str:
     """Ask for each unlabelled file in the terminal; what to tell the person at the end."""
     done = label_folder(folder, annotator, classes=CLASSES, draw=_draw, answers=sys.stdin, screen=sys.stderr)
-    following = (f"Next: groundswell das train fibre --set data.folder={folder}" if not done.unlabelled
+    # An interval table is read before labels.json, unless the recipe says otherwise.
+    named = " --set data.labels=labels.json" if any(folder.glob("intervals.*")) else ""
+    following = (f"Next: groundswell das train fibre --set data.folder={folder}{named}" if not done.unlabelled
                  else f"Go on with: groundswell das label {folder}")
     return f"{done.labelled} file(s) labelled, {done.unlabelled} left. {following}"
 

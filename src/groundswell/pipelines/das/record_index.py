@@ -22,6 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from groundswell import __version__
 from groundswell.core.errors import GroundswellError, InputError
 from groundswell.core.files import atomic_path, inside
 from groundswell.pipelines.das import formats
@@ -29,7 +30,7 @@ from groundswell.pipelines.das.record import Record, RecordReader
 
 CACHE = Path(".groundswell") / "records.parquet"
 _META = b"groundswell.das.records"
-_VERSION = b"1"
+_VERSION = f"1 {__version__}".encode()  # another version may read facts otherwise
 _COLUMNS = ("file", "size_bytes", "modified_ns", "changed_ns", "file_hash", "content", "record")
 _BLOCK_BYTES = 65536
 _BLOCKS = 16

@@ -146,7 +146,7 @@ def split(
 
 
 def simulate(
-    out: Annotated[Path, typer.Argument(help="Folder for the simulated archive.")],
+    out: Annotated[Path | None, typer.Argument(help="Folder for the simulated archive.")] = None,
     sets: Annotated[list[str] | None, typer.Option("--set", help="A knob of the simulator: --set events=60.")] = None,
     hours: Annotated[float, typer.Option(help="A continuous archive of so many hours, not one file an event.")] = 0,
     knobs: Annotated[bool, typer.Option("--knobs", help="List the knobs and their defaults, and leave.")] = False,
@@ -164,6 +164,9 @@ def simulate(
         return
     from groundswell.pipelines.das.simulate.archive import simulate_archive, simulate_continuous
 
+    if out is None:
+        raise InputError("The folder for the simulated archive is missing", where="das simulate",
+                         fix="Name it: groundswell das simulate FOLDER")
     recipe = build_recipe(SimulateRecipe, {}, sets or [], where="--set")
     if hours:
         simulate_continuous(recipe, out, hours)

@@ -174,7 +174,7 @@ def build_index(folder: Path, data: DasDataRecipe, *, labels: Labels | None = No
                          fix=f"Set data.window_samples to {longest} or less")
     frame["group"] = _groups(list(chosen), frame)
     origin: dict[str, Any] = {"folder": str(folder), "left_out": left_out, "samples_left": samples_left}
-    if _is_simulated(folder):
+    if any(_is_simulated(place) for place in {folder, *(item.record.path.parent for item in chosen.values())}):
         origin["simulated"] = True
     return [item.record for item in chosen.values()], SampleTable(frame, classes, pipeline="das", origin=origin)
 
