@@ -186,11 +186,16 @@ def test_an_interrupt_while_waiting_for_a_batch_ends_cleanly():
     made = loader(SlowSource({"x": X}, seconds=0.3), threads=2)
     main = threading.get_ident()
     timer = threading.Timer(0.1, lambda: signal.pthread_kill(main, signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        for _ in made.iterate(0):
-            pass
-    timer.join()
+    # A shell that starts the tests in the background has them ignore interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            for _ in made.iterate(0):
+                pass
+        timer.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert our_threads() == []
 
 
