@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -26,8 +26,6 @@ from groundswell.evaluate.metrics import Scores, classification_report, score
 from groundswell.evaluate.recipe import EvaluateRecipe
 from groundswell.evaluate.units import aggregate, groups_of, groups_of_units, units_of
 from groundswell.evaluate.verdicts import Verdict, conclusion, judge
-
-Level = Literal["window", "unit"]
 
 
 @dataclass(frozen=True)

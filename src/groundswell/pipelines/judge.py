@@ -17,7 +17,7 @@ from groundswell.evaluate.controls import Control, ControlRun, Outcome, Runner, 
 from groundswell.evaluate.evaluation import Evaluation, evaluate
 from groundswell.evaluate.figures import write_history
 from groundswell.evaluate.report import ReportContext, write_report
-from groundswell.pipelines.workflow import Archive, Refit, load_archive, notes_of, workflow_of
+from groundswell.pipelines.workflow import Archive, Refit, Workflow, load_archive, notes_of, workflow_of
 from groundswell.splits.manifest import SplitManifest
 
 
@@ -42,19 +42,16 @@ def evaluate_run(run: RunFolder, *, with_controls: bool = True) -> Judgement:
         raise InputError("The run is not trained yet: it has no predictions", where=run.path,
                          fix=f"Go on with: groundswell resume {run.path}")
     with run.lock():
-        recipe = run.recipe(get_pipeline(run.pipeline).recipe_class())
-        archive = load_archive(run.path)
-        workflow_of(run.pipeline).check_unchanged(archive)
-        manifest = SplitManifest.read(run.path, archive.table)
+        case = _Case.open(run)
+        workflow_of(run.pipeline).check_unchanged(case.archive)
         controls: list[ControlRun] = []
         if with_controls:
-            offered = _controls(run, recipe, archive)
-            kept = [(control, _kept(control, runner, run.path / "controls")) for control, runner in offered]
-            controls = run_controls(kept, archive.table, manifest, say)
-        evaluation = _evaluation(run, recipe, archive, controls)
+            kept = [(control, _kept(control, runner, run.path / "controls")) for control, runner in case.controls()]
+            controls = run_controls(kept, case.archive.table, case.manifest, say)
+        evaluation = case.evaluation(controls)
         evaluation.write(run.path)
-        write_history(_logs(run, manifest), run.path / "figures" / "training_history.png")
-        report = _report(run, archive, manifest, evaluation)
+        write_history(case.logs(), run.path / "figures" / "training_history.png")
+        report = case.report(evaluation)
         run.set_status("evaluated", controls=with_controls)
     return Judgement(evaluation.to_dict(), "\n".join(evaluation.conclusion), report)
 
@@ -69,25 +66,57 @@ def write_run_report(run: RunFolder) -> Path:
         raise InputError("The run has not been evaluated", where=run.path,
                          fix=f"Evaluate it with: groundswell evaluate {run.path}")
     with run.lock():
-        recipe = run.recipe(get_pipeline(run.pipeline).recipe_class())
-        archive = load_archive(run.path)
-        manifest = SplitManifest.read(run.path, archive.table)
+        case = _Case.open(run)
         controls: list[ControlRun] = []
         if run.status.get("controls"):
-            offered = _controls(run, recipe, archive)
-            controls = [_remembered(control, archive.table, run.path / "controls") for control, _ in offered]
-        return _report(run, archive, manifest, _evaluation(run, recipe, archive, controls))
+            controls = [_remembered(control, case.archive.table, run.path / "controls")
+                        for control, _ in case.controls()]
+        return case.report(case.evaluation(controls))
 
 
-def _controls(run: RunFolder, recipe: Any, archive: Archive) -> list[tuple[Control, Runner]]:
-    return workflow_of(run.pipeline).controls(recipe, archive, lambda name: _refit(run, recipe, archive, name))
+@dataclass(frozen=True)
+class _Case:
+    """A trained run with everything that judging it looks at."""
 
+    run: RunFolder
+    recipe: Any
+    archive: Archive
+    manifest: SplitManifest
 
-def _evaluation(run: RunFolder, recipe: Any, archive: Archive, controls: list[ControlRun]) -> Evaluation:
-    return evaluate(Predictions.read(run.path / "predictions.parquet"), archive.table, recipe.evaluate,
-                    validation=Predictions.read(run.path / "validation.parquet"), controls=controls,
-                    note=notes_of(archive, recipe), seed=recipe.split.seed,
-                    not_measured=workflow_of(run.pipeline).not_measured(recipe, archive))
+    @classmethod
+    def open(cls, run: RunFolder) -> _Case:
+        archive = load_archive(run.path)
+        return cls(run, run.recipe(get_pipeline(run.pipeline).recipe_class()), archive,
+                   SplitManifest.read(run.path, archive.table))
+
+    @property
+    def workflow(self) -> Workflow:
+        return workflow_of(self.run.pipeline)
+
+    def controls(self) -> list[tuple[Control, Runner]]:
+        return self.workflow.controls(self.recipe, self.archive,
+                                      lambda name: _refit(self.run, self.recipe, self.archive, name))
+
+    def evaluation(self, controls: list[ControlRun]) -> Evaluation:
+        path = self.run.path
+        return evaluate(Predictions.read(path / "predictions.parquet"), self.archive.table, self.recipe.evaluate,
+                        validation=Predictions.read(path / "validation.parquet"), controls=controls,
+                        note=notes_of(self.archive, self.recipe), seed=self.recipe.split.seed,
+                        not_measured=self.workflow.not_measured(self.recipe, self.archive))
+
+    def logs(self) -> dict[str, Path]:
+        folds = self.manifest.folds
+        return {f"fold {k + 1}" if folds > 1 else "fit": self.run.fold_path(k) / "logs" / "epochs.csv"
+                for k in range(folds)}
+
+    def report(self, evaluation: Evaluation) -> Path:
+        run, table = self.run, self.archive.table
+        return write_report(run.path, ReportContext(
+            title=get_pipeline(run.pipeline).title, evaluation=evaluation, manifest=self.manifest,
+            recipe_yaml=run.recipe_path.read_text(encoding="utf-8"),
+            provenance=read_json(run.path / "provenance.json"), logs=self.logs(),
+            pictures=self.workflow.pictures(self.recipe, self.archive, evaluation),
+            subtitle=f"Run {run.path.name}: {len(table)} samples in {table.column('group').nunique()} groups."))
 
 
 def _refit(run: RunFolder, recipe: Any, archive: Archive, name: str) -> Refit:
@@ -129,19 +158,3 @@ def _remembered(control: Control, table: SampleTable, folder: Path) -> ControlRu
                       SampleTable.read(folder / f"{control.name}.samples.parquet"),
                       dict.fromkeys(facts["also"], table))
     return ControlRun(control, outcome)
-
-
-def _logs(run: RunFolder, manifest: SplitManifest) -> dict[str, Path]:
-    return {f"fold {k + 1}" if manifest.folds > 1 else "fit": run.fold_path(k) / "logs" / "epochs.csv"
-            for k in range(manifest.folds)}
-
-
-def _report(run: RunFolder, archive: Archive, manifest: SplitManifest, evaluation: Evaluation) -> Path:
-    pipeline = get_pipeline(run.pipeline)
-    recipe = run.recipe(pipeline.recipe_class())
-    return write_report(run.path, ReportContext(
-        title=pipeline.title, evaluation=evaluation, manifest=manifest,
-        recipe_yaml=run.recipe_path.read_text(encoding="utf-8"), provenance=read_json(run.path / "provenance.json"),
-        logs=_logs(run, manifest), pictures=workflow_of(run.pipeline).pictures(recipe, archive, evaluation),
-        subtitle=f"Run {run.path.name}: {len(archive.table)} samples in "
-                 f"{archive.table.column('group').nunique()} groups."))
