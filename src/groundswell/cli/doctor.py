@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from groundswell.core.optional import available
+from groundswell.core.registry import discover
 
 EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "das": (("obspy", "aeon", "defusedxml"),
@@ -80,6 +81,8 @@ def _gpu() -> Fact:
 def _extras() -> list[Fact]:
     facts = []
     for extra, (modules, gives) in EXTRAS.items():
+        users = [pipeline.name for pipeline in discover().values() if extra in pipeline.extras]
+        gives += f" (pipelines: {', '.join(users)})" if users else ""
         absent = [m for m in modules if not available(m)]
         if absent:
             facts.append(Fact(f"extra {extra}", "missing", f"{', '.join(absent)} not installed; would enable {gives}: "
