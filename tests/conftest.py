@@ -10,6 +10,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more of the machine's other work than of ours.
+settings.register_profile("groundswell", deadline=None)
+settings.load_profile("groundswell")
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -20,4 +25,13 @@ def real_das() -> Path:
     folder = REAL_DATA / "das"
     if not folder.is_dir():
         pytest.skip(f"real DAS files are not at hand ({folder} is absent)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_geomag() -> Path:
+    """Folder of real observatory data; the test is skipped where it is absent."""
+    folder = REAL_DATA / "geomag"
+    if not folder.is_dir():
+        pytest.skip(f"real observatory data is not at hand ({folder} is absent)")
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,13 @@ def test_every_problem_is_in_one_message() -> None:
 def test_set_overrides_and_reads_numbers_as_people_write_them() -> None:
     recipe = build_recipe(Outer, {}, ["train.learning_rate=1e-4", "train.range=[1, 2.5]", "epochs=7"])
     assert (recipe.train.learning_rate, recipe.train.range, recipe.epochs) == (1e-4, (1.0, 2.5), 7)
+
+
+def test_set_takes_a_date() -> None:
+    class Dated(RecipePart):
+        since: date
+
+    assert build_recipe(Dated, {}, ["since=2003-10-29"]).since == date(2003, 10, 29)
 
 
 @pytest.mark.parametrize("text", ["epochs", "epochs.x=1", "train.range=[1"])

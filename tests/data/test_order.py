@@ -100,6 +100,31 @@ def test_a_class_of_one_beside_a_million_is_drawn_quickly():
     assert (got[weight > 0] == 0).sum() == 500_000
 
 
+@given(sizes, st.booleans(), st.integers(0, 50))
+def test_a_last_batch_of_one_is_skipped_in_each_process_and_nothing_else(size, balanced, epoch):
+    n, batch, world = size
+    options = {"balance": np.arange(n) % 2} if balanced else {}
+    for rank in range(world):
+        plain = Order(np.arange(n), batch, 7, rank=rank, world=world, **options)
+        order = Order(np.arange(n), batch, 7, rank=rank, world=world, skip_single=True, **options)
+        (rows, weight), (kept, left) = plain.epoch(epoch), order.epoch(epoch)
+        assert (rows == kept).all() and order.batches == plain.batches
+        alone = weight[-1].sum() == 1 and batch > 1 and plain.batches > 1
+        assert (left[:-1] == weight[:-1]).all()
+        assert (left[-1] == (0 if alone else weight[-1])).all()
+        assert left.sum() > 0 or not weight.sum(), "an epoch is never skipped whole"
+
+
+def test_a_row_that_was_skipped_comes_back_in_another_epoch():
+    order = Order(np.arange(9), 4, 3, skip_single=True)
+    skipped = []
+    for epoch in range(40):
+        rows, weight = order.epoch(epoch)
+        assert weight.sum() == 8
+        skipped.append(*(set(range(9)) - set(rows[weight > 0])))
+    assert len(set(skipped)) > 4
+
+
 def test_what_cannot_be_ordered_is_refused():
     with pytest.raises(InputError, match="no samples to load"):
         Order(np.array([], np.int64), 4, 1)
@@ -111,6 +136,8 @@ def test_what_cannot_be_ordered_is_refused():
         Order(np.arange(3), 4, 1, balance=np.array([0, 1]))
     with pytest.raises(ValueError, match="needs shuffle"):
         Order(np.arange(2), 4, 1, shuffle=False, balance=np.array([0, 1]))
+    with pytest.raises(ValueError, match="skipping a single row needs shuffle"):
+        Order(np.arange(3), 2, 1, shuffle=False, skip_single=True)
     for wrong in ({"batch_size": 0}, {"rank": 2, "world": 2}, {"rank": -1}):
         with pytest.raises(ValueError, match="no order"):
             Order(np.arange(3), **{"batch_size": 2, "seed": 1, **wrong})

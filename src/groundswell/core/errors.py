@@ -37,6 +37,10 @@ class InputError(GroundswellError):
     exit_status = 2
 
 
+class BusyError(InputError):
+    """Another process works in a folder that only one may work in; later it may be free."""
+
+
 class FailureError(GroundswellError):
     """Something went wrong that the input is not to blame for: a full disk, a lost device."""
 

@@ -99,3 +99,30 @@ def summary(confusion: FloatArray) -> dict[str, FloatArray]:
         found[f"{name}_weighted"] = ratio((each[name] * support).sum(-1), total, np.nan)
     found["mcc"] = np.where(total == 0, np.nan, matthews(confusion))
     return found
+
+
+BINARY = ("sensitivity", "specificity", "class_accuracy_0", "class_accuracy_1", "f1_0", "f1_1", "norm_mcc")
+"""What :func:`binary_summary` gives beside :data:`SUMMARIES`."""
+
+
+def binary_summary(confusion: FloatArray, positive: int = 1) -> dict[str, FloatArray]:
+    """Every score of :data:`SUMMARIES` and of :data:`BINARY` for two classes, each of shape (...).
+
+    ``sensitivity`` is the recall of the positive class, ``specificity`` that of the other, ``class_accuracy_k`` that of
+    class k: nan where the class does not occur. ``f1_k`` is 0 where class k is only missed or only imagined, nan where
+    it is in neither truth nor prediction. ``norm_mcc`` is (mcc + 1) / 2, so that 0.5 is chance.
+
+    Args:
+        confusion: shape (..., 2, 2).
+        positive: index of the positive class, 0 or 1.
+    """
+    found = summary(confusion)
+    each = per_class(confusion)
+    support, touched = each["support"], each["support"] + confusion.sum(-2)
+    for k in (0, 1):
+        found[f"class_accuracy_{k}"] = np.where(support[..., k] == 0, np.nan, each["recall"][..., k])
+        found[f"f1_{k}"] = np.where(touched[..., k] == 0, np.nan, each["f1"][..., k])
+    found["sensitivity"] = found[f"class_accuracy_{positive}"]
+    found["specificity"] = found[f"class_accuracy_{1 - positive}"]
+    found["norm_mcc"] = (found["mcc"] + 1) / 2
+    return found

@@ -119,7 +119,7 @@ def build_recipe(model: type[R], values: dict[str, Any], sets: Sequence[str] = (
         _assign(values, assignment)
     try:
         # JSON mode is strict about numbers and text, yet takes a list for a tuple and text for a path.
-        return model.model_validate_json(json.dumps(values))
+        return model.model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         raise _explain(error, model, where) from error
 

@@ -29,6 +29,10 @@ class Order:
     into batches. Every process has the same number of batches. Where a process runs out of rows, its last batch is
     filled up with rows of the same epoch at weight 0; with more than one process such a batch can be filling alone.
 
+    With ``skip_single`` a last batch that would hold one row and filling gets weight 0 all over, since there are no
+    statistics of one sample to normalise by. The permutation of another epoch brings that row back. It is looked at in
+    each process by itself, and never done to the only batch of an epoch nor where every batch is of one row.
+
     With ``balance`` an epoch draws every class ``ceil(n / classes)`` times. Each class has an endless sequence of its
     own, permutation after permutation of its rows, and an epoch takes the next stretch of it: rows of a small class
     come back equally often (to within one), and rows of a large class that one epoch leaves out come in a later one.
@@ -41,6 +45,7 @@ class Order:
         balance: class of each of ``rows``, shape (n,), none negative; draws the classes equally often.
         rank: this process.
         world: number of processes.
+        skip_single: leave out a row that would be alone in a process's last batch.
 
     Raises:
         InputError: there are no rows, or a row to be balanced has no class.
@@ -48,7 +53,8 @@ class Order:
     """
 
     def __init__(self, rows: NDArray[np.int64], batch_size: int, seed: int, shuffle: bool = True,
-                 balance: NDArray[np.int64] | None = None, rank: int = 0, world: int = 1) -> None:
+                 balance: NDArray[np.int64] | None = None, rank: int = 0, world: int = 1,
+                 skip_single: bool = False) -> None:
         rows = np.array(rows, dtype=np.int64)
         if rows.ndim != 1 or batch_size < 1 or not 0 <= rank < world:
             raise ValueError(f"no order of rows {rows.shape} in batches of {batch_size} for process {rank} of {world}")
@@ -57,8 +63,11 @@ class Order:
                              fix="Look at the labels and the split: a part of it is empty")
         if len(np.unique(rows)) != len(rows):
             raise ValueError("a row is in the order twice")
+        if skip_single and not shuffle:
+            raise ValueError("skipping a single row needs shuffle, or it would be the same one in every epoch")
         self.rows = rows
         self.batch_size, self.seed, self.shuffle, self.rank, self.world = batch_size, seed, shuffle, rank, world
+        self._skips = skip_single and batch_size > 1
         self._members = None if balance is None else self._by_class(np.asarray(balance))
         if self._members is None:
             self._draws, self._total = 0, len(rows)
@@ -90,7 +99,10 @@ class Order:
         rows = np.resize(drawn, places)[self.rank::self.world]
         weight = (np.arange(places) < len(drawn))[self.rank::self.world].astype(np.float32)
         shape = (self.batches, self.batch_size)
-        return rows.reshape(shape), weight.reshape(shape)
+        rows, weight = rows.reshape(shape), weight.reshape(shape)
+        if self._skips and self.batches > 1 and weight[-1].sum() == 1:
+            weight[-1] = 0
+        return rows, weight
 
     def _draw(self, epoch: int) -> NDArray[np.int64]:
         if not self.shuffle:
