@@ -147,7 +147,7 @@ def test_sentences_are_sentences():
 
 
 def test_an_assignment_that_is_none_is_refused():
-    for wrong in (CLEAN[:-1], np.full(len(TABLE), 4, np.int8), np.full(len(TABLE), -1, np.int8)):
+    for wrong in (CLEAN[:-1], np.full(len(TABLE), 5, np.int8), np.full(len(TABLE), -1, np.int8)):
         with pytest.raises(ValueError, match="does not go with a table of 96 rows"):
             audit_split(TABLE, wrong)
 

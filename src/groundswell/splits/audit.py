@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from groundswell.core.errors import RefusedError
 from groundswell.data.table import SampleTable
+from groundswell.splits.intervals import Intervals
+from groundswell.splits.looks import Embargo, Gaps, Look, Values
 from groundswell.splits.parts import PARTS
 
 if TYPE_CHECKING:
@@ -21,7 +21,13 @@ _EXAMPLES = 5
 _SHARED = {"group": ("group is", "groups are"), "event": ("event is", "events are"),
            "record": ("record is", "records are"), "content": ("piece of content is", "pieces of content are")}
 _NEEDS = {"group": ("group",), "event": ("event",), "record": ("record",), "content": ("content",),
-          "overlap": ("record", "start", "stop")}
+          "overlap": ("record", "start", "stop"), "embargo": ("time",)}
+_COUNTED = {"overlap": ("sample overlaps in time with one of another part",
+                        "samples overlap in time with one of another part"),
+            "embargo": ("sample begins within the embargo after one of another part",
+                        "samples begin within the embargo after one of another part")}
+CONTINUOUS = "continuous_records"
+"""Fact of a table's origin: its records go on for so long that two parts may share one, though no stretch of it."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,10 @@ class Finding:
     """Something that two parts of one fold share.
 
     Attributes:
-        kind: ``"group"``, ``"event"``, ``"record"`` or ``"content"`` (the same value in two parts), or ``"overlap"``
-            (samples whose [start, stop) cuts into that of a sample of the same record in another part).
-        count: how many values (for overlaps: samples), over all folds together, each counted once.
+        kind: ``"group"``, ``"event"``, ``"record"`` or ``"content"`` (the same value in two parts), ``"overlap"``
+            (samples whose [start, stop) cuts into that of a sample of the same record in another part) or
+            ``"embargo"`` (samples of any record that begin less than the embargo after one of another part ends).
+        count: how many values (for overlaps and the embargo: samples), over all folds together, each counted once.
         folds: folds it happens in, counting from 0.
         examples: a few, in words; in words, folds count from 1.
     """
@@ -43,9 +50,8 @@ class Finding:
 
     def sentence(self, folds: int) -> str:
         """The finding in words; ``folds`` is the number of folds there are."""
-        if self.kind == "overlap":
-            verb = "sample overlaps" if self.count == 1 else "samples overlap"
-            what = f"{self.count:,} {verb} in time with one of another part"
+        if self.kind in _COUNTED:
+            what = f"{self.count:,} {_COUNTED[self.kind][self.count != 1]}"
         else:
             what = f"{self.count:,} {_SHARED[self.kind][self.count != 1]} in more than one part"
         where = f" in {len(self.folds)} of {folds} folds" if folds > 1 else ""
@@ -62,6 +68,8 @@ class Audit:
         checked: kinds that were looked for.
         unchecked: for each kind that was not, why.
         findings: what was found; none in a clean split.
+        embargo_days: the gap in time that there must be between parts; None where none is asked for.
+        smallest_gap_days: the smallest one there is, 0 where parts overlap in time; None where it was not looked for.
     """
 
     samples: int
@@ -69,6 +77,8 @@ class Audit:
     checked: tuple[str, ...]
     unchecked: dict[str, str]
     findings: tuple[Finding, ...]
+    embargo_days: float | None = None
+    smallest_gap_days: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -78,11 +88,15 @@ class Audit:
     def summary(self) -> list[str]:
         """The audit in sentences, for a person."""
         found = {finding.kind for finding in self.findings}
-        clean = [f"{kind}s" if kind != "content" else kind for kind in self.checked if kind not in found]
+        clean = [f"{kind}s" if kind != "content" else kind for kind in self.checked
+                 if kind not in found and kind != "embargo"]
         lines = [finding.sentence(self.folds) for finding in self.findings]
         if clean:
             lines.append(f"Not shared between parts ({self.samples:,} samples, {self.folds} "
                          f"fold{'s' if self.folds > 1 else ''}): {', '.join(clean)}.")
+        if "embargo" in self.checked and "embargo" not in found and self.smallest_gap_days is not None:
+            lines.append(f"Embargo kept: parts lie at least {self.smallest_gap_days:.1f} days apart in time "
+                         f"({self.embargo_days:g} are asked for).")
         lines += [f"Not checked: {kind} ({reason})." for kind, reason in self.unchecked.items()]
         return lines
 
@@ -95,43 +109,66 @@ class Audit:
         """From what :meth:`to_json` gave."""
         findings = tuple(Finding(f["kind"], f["count"], tuple(f["folds"]), tuple(f["examples"]))
                          for f in facts["findings"])
-        return cls(facts["samples"], facts["folds"], tuple(facts["checked"]), dict(facts["unchecked"]), findings)
+        return cls(facts["samples"], facts["folds"], tuple(facts["checked"]), dict(facts["unchecked"]), findings,
+                   facts.get("embargo_days"), facts.get("smallest_gap_days"))
 
 
-def audit_split(table: SampleTable, assignment: NDArray[np.int8]) -> Audit:
+def audit_split(table: SampleTable, assignment: NDArray[np.int8], embargo_days: float | None = None) -> Audit:
     """Look for groups, events, records, overlapping ranges of time samples and duplicated content that two of the
-    parts train, validation and test of one fold share.
+    parts train, validation, test and holdout of one fold share; and for gaps in time between them that are too short.
 
     Empty text is no value: samples without an event, or whose content was not hashed, share nothing by that. A check
-    whose columns the table lacks, or has only empty, is reported as not made.
+    whose columns the table lacks, or has only empty, is reported as not made. So is that of records where the origin
+    of the table says ``continuous_records``: years of one station may be divided, as long as no stretch is shared.
 
     Args:
-        table: the samples; ``event``, ``start`` with ``stop``, and ``content`` are looked at where they exist.
+        table: the samples; ``event``, ``start`` with ``stop``, ``time`` and ``content`` are looked at where they exist.
         assignment: part codes, shape (n,) or (n, folds).
+        embargo_days: the gap that there must be in time between samples of two parts; None asks for none.
 
     Raises:
         ValueError: the assignment has another length, or codes that are no parts.
+        InputError: the times of the table cannot be used.
     """
     assignment = np.asarray(assignment)
     if len(assignment) != len(table) or not np.isin(assignment, (0, *PARTS)).all():
         raise ValueError(f"an assignment of shape {assignment.shape} with codes {np.unique(assignment)[:9]} does not "
                          f"go with a table of {len(table)} rows")
     assignment = assignment.reshape(len(table), -1)
-    checked: list[str] = []
+    looks, unchecked = _looks(table, embargo_days)
+    findings = [_search(kind, look, assignment) for kind, look in looks.items()]
+    embargo = looks.get("embargo")
+    gap = embargo.smallest_days(assignment) if isinstance(embargo, Embargo) else None
+    return Audit(len(table), assignment.shape[1], tuple(looks), unchecked, tuple(f for f in findings if f),
+                 embargo_days, gap)
+
+
+def _looks(table: SampleTable, embargo_days: float | None) -> tuple[dict[str, Look], dict[str, str]]:
+    # What to look with, by kind; and for each kind that cannot be looked for, why.
+    looks: dict[str, Look] = {}
     unchecked: dict[str, str] = {}
-    findings: list[Finding | None] = []
     for kind, needs in _NEEDS.items():
+        if kind == "embargo" and embargo_days is None:
+            continue
         missing = [name for name in needs if not table.has(name)]
         if missing:
             unchecked[kind] = f"the table has no column {' and no '.join(repr(name) for name in missing)}"
             continue
-        look = _Ranges(table) if kind == "overlap" else _Values(table, kind)
-        if not look.any:
-            unchecked[kind] = f"the column '{needs[-1]}' is empty"
+        if kind == "record" and table.origin.get(CONTINUOUS):
+            unchecked[kind] = "records are continuous and may be divided in time"
             continue
-        checked.append(kind)
-        findings.append(_search(kind, look, assignment))
-    return Audit(len(table), assignment.shape[1], tuple(checked), unchecked, tuple(f for f in findings if f))
+        look = _look(table, kind, embargo_days or 0.0)
+        if look.any:
+            looks[kind] = look
+        else:
+            unchecked[kind] = f"the column '{needs[-1]}' is empty"
+    return looks, unchecked
+
+
+def _look(table: SampleTable, kind: str, embargo_days: float) -> Look:
+    if kind == "overlap":
+        return Gaps(table, Intervals.of_records(table))
+    return Embargo(table, embargo_days) if kind == "embargo" else Values(table, kind)
 
 
 def require_clean(manifest: SplitManifest, allow_leakage: str) -> dict[str, str]:
@@ -153,92 +190,12 @@ def require_clean(manifest: SplitManifest, allow_leakage: str) -> dict[str, str]
         found = " ".join(finding.sentence(manifest.folds) for finding in manifest.audit.findings)
         raise RefusedError(f"The split leaks, so a score on it would mean little. {found}",
                            where=f"split.regime={manifest.regime}",
-                           fix="Use split.regime=grouped, kfold or leave_one_out with groups that hold together what "
-                               "belongs together, or give the reason to go on in split.allow_leakage")
+                           fix="Use split.regime=grouped, kfold, leave_one_out or blocks with groups that hold "
+                               "together what belongs together, or give the reason to go on in split.allow_leakage")
     return {"allow_leakage": allow_leakage.strip()}
 
 
-class _Values:
-    """Looks for one value of a column in several parts."""
-
-    def __init__(self, table: SampleTable, column: str) -> None:
-        values = table.column(column)
-        codes, names = pd.factorize(values.mask(values.astype(str) == ""))
-        self._kind, self._names = column, names
-        self._rows = np.flatnonzero(codes >= 0)
-        self._codes = codes[self._rows]
-
-    @property
-    def any(self) -> bool:
-        return len(self._rows) > 0
-
-    def shared(self, part: NDArray[np.int8]) -> NDArray[np.bool_]:
-        """For each value, whether it is in two parts."""
-        return np.asarray(self._seen(part).sum(axis=1) > 1, bool)
-
-    def _seen(self, part: NDArray[np.int8]) -> NDArray[np.bool_]:
-        seen = np.zeros((len(self._names), len(PARTS) + 1), bool)
-        seen[self._codes, part[self._rows]] = True
-        return seen[:, 1:]
-
-    def examples(self, part: NDArray[np.int8], found: NDArray[np.int64]) -> Iterator[str]:
-        """``found``, positions of shared values, in words."""
-        seen = self._seen(part)
-        for value in found:
-            names = [name for name, there in zip(PARTS.values(), seen[value], strict=True) if there]
-            yield f"{self._kind} '{self._names[value]}' in {', '.join(names[:-1])} and {names[-1]}"
-
-
-class _Ranges:
-    """Looks for [start, stop) of one record that cut into one another from different parts."""
-
-    def __init__(self, table: SampleTable) -> None:
-        record = table.column("record")
-        frame = pd.DataFrame({"start": table.column("start"), "stop": table.column("stop")})
-        usable = frame.notna().all(axis=1).to_numpy() & (record != "").to_numpy()
-        usable[usable] &= (frame["stop"][usable] > frame["start"][usable]).to_numpy(bool)
-        rows = np.flatnonzero(usable)
-        codes = pd.factorize(record.iloc[rows])[0]
-        # Ranks instead of positions: they order alike, and a record's code times their number cannot overflow.
-        edges = np.concatenate([frame["start"].iloc[rows].to_numpy(), frame["stop"].iloc[rows].to_numpy()])
-        values, ranks = np.unique(edges, return_inverse=True)
-        base = codes.astype(np.int64) * (len(values) + 1)
-        start, stop = base + ranks[:len(rows)], base + ranks[len(rows):]
-        ascending = np.argsort(start, kind="stable")
-        self._rows, self._start, self._stop = rows[ascending], start[ascending], stop[ascending]
-        self._ids, self._samples = table.column("sample_id").to_numpy(dtype=object), len(table)
-
-    @property
-    def any(self) -> bool:
-        return len(self._rows) > 0
-
-    def shared(self, part: NDArray[np.int8]) -> NDArray[np.bool_]:
-        """For each sample, whether it begins within an earlier one of another part.
-
-        Keys grow from record to record, so the furthest stop of all earlier rows, part by part, serves every record:
-        one of an earlier record lies before this record's first start.
-        """
-        parts = part[self._rows]
-        late = np.zeros(len(parts), bool)
-        for code in PARTS:
-            furthest = np.maximum.accumulate(np.where(parts == code, self._stop, -1))
-            late |= (parts != code) & (parts > 0) & (furthest > self._start)
-        marked = np.zeros(self._samples, bool)
-        marked[self._rows[late]] = True
-        return marked
-
-    def examples(self, part: NDArray[np.int8], found: NDArray[np.int64]) -> Iterator[str]:
-        """``found``, positions of samples, in words, each with one it cuts into."""
-        parts = part[self._rows]
-        for row in found:
-            at = int(np.flatnonzero(self._rows == row)[0])
-            other = (self._stop[:at] > self._start[at]) & (parts[:at] != parts[at]) & (parts[:at] > 0)
-            earlier = self._rows[int(np.flatnonzero(other)[0])]
-            yield (f"'{self._ids[row]}' ({PARTS[int(part[row])]}) overlaps '{self._ids[earlier]}' "
-                   f"({PARTS[int(part[earlier])]})")
-
-
-def _search(kind: str, look: _Values | _Ranges, assignment: NDArray[np.int8]) -> Finding | None:
+def _search(kind: str, look: Look, assignment: NDArray[np.int8]) -> Finding | None:
     folds: list[int] = []
     examples: list[str] = []
     ever: NDArray[np.bool_] | None = None

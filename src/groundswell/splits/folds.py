@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.data.order import permutations
+from groundswell.splits.groups import Groups
+from groundswell.splits.recipe import SplitRecipe
 
 
 def draw_parts(stratum: NDArray[np.int64], shares: tuple[float, ...], *seed: int | str) -> NDArray[np.int64]:
@@ -78,3 +80,11 @@ def leave_one_out(stratum: NDArray[np.int64], alone: NDArray[np.bool_], *seed: i
     if not alone.all():
         fold[~alone] = deal_folds(stratum[~alone], folds, *seed)
     return fold
+
+
+def fold_of_units(units: Groups, recipe: SplitRecipe) -> tuple[NDArray[np.int64], int]:
+    """The fold that tests each unit, int64, shape (g,), and the number of folds; of any regime that tests all."""
+    if recipe.regime != "leave_one_out":
+        return deal_folds(units.stratum, recipe.folds, recipe.seed, "split"), recipe.folds
+    alone = units.with_event if units.with_event.any() else np.ones(len(units), bool)
+    return leave_one_out(units.stratum, alone, recipe.seed, "split"), int(alone.sum())

@@ -17,7 +17,7 @@ class Groups:
     """Units that are dealt out whole.
 
     Attributes:
-        of_row: which unit each row of the table belongs to, int64, shape (n,).
+        of_row: which unit each row of the table belongs to, int64, shape (n,); -1 for none.
         stratum: class of each unit, int64, shape (g,): the commonest of its labels other than noise (the first of
             equally common ones); the noise class where it holds only noise; -1 where it has no label at all.
         holds: whether a unit has samples of a class, bool, shape (g, classes).
@@ -30,22 +30,31 @@ class Groups:
     classes: tuple[str, ...]
 
     @classmethod
-    def of_table(cls, table: SampleTable) -> Groups:
+    def of_table(cls, table: SampleTable, rows: NDArray[np.bool_] | None = None) -> Groups:
         """The groups of a table, in the order of their names, whatever the order of its rows."""
-        return cls._of(table, "group")
+        return cls.of_column(table, "group", rows)
 
     @classmethod
-    def of_samples(cls, table: SampleTable) -> Groups:
+    def of_samples(cls, table: SampleTable, rows: NDArray[np.bool_] | None = None) -> Groups:
         """Every sample by itself, in the order of sample_id."""
-        return cls._of(table, "sample_id")
+        return cls.of_column(table, "sample_id", rows)
 
     @classmethod
-    def _of(cls, table: SampleTable, column: str) -> Groups:
-        codes, names = pd.factorize(table.column(column), sort=True)
+    def of_column(cls, table: SampleTable, column: str, rows: NDArray[np.bool_] | None = None) -> Groups:
+        """The samples of each value of a column, in the order of the values.
+
+        Args:
+            table: the samples.
+            column: its name; a sample without a value is in no unit.
+            rows: the samples that count, shape (n,); the others are in no unit. All of them by default.
+        """
+        values = table.column(column)
+        codes, names = pd.factorize(values if rows is None else values.where(rows), sort=True)
         of_row = codes.astype(np.int64)
         labels = table.labels()
+        voting = (labels >= 0) & (of_row >= 0)
         votes = np.zeros((len(names), len(table.classes)), np.int64)
-        np.add.at(votes, (of_row[labels >= 0], labels[labels >= 0]), 1)
+        np.add.at(votes, (of_row[voting], labels[voting]), 1)
         return cls(of_row, _strata(votes, table.classes), votes > 0, table.classes)
 
     def __len__(self) -> int:

@@ -2,58 +2,86 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
 from groundswell.data.table import SampleTable
-from groundswell.splits.folds import deal_folds, draw_parts, leave_one_out
+from groundswell.splits.blocks import cut_blocks
+from groundswell.splits.checks import check_classes, listed
+from groundswell.splits.folds import draw_parts, fold_of_units
 from groundswell.splits.groups import Groups
 from groundswell.splits.manifest import SplitManifest
-from groundswell.splits.parts import PARTS, TEST, TRAIN
+from groundswell.splits.parts import HOLDOUT, PARTS, TEST, TRAIN
+from groundswell.splits.purge import deal_values
 from groundswell.splits.recipe import SplitRecipe
 
-_LEAST = {"grouped": 3, "ungrouped": 3, "kfold": 2, "leave_one_out": 2}
+_LEAST = {"grouped": 3, "ungrouped": 3, "kfold": 2, "leave_one_out": 2, "stratified": 2}
 """Groups that a class must have, so that it can be learnt and tested (and, in a single split, validated on)."""
+_BY_SAMPLE = ("ungrouped", "stratified")
+_KEYS = {"grouped": {"validation", "test"}, "ungrouped": {"validation", "test"}, "kfold": {"validation", "folds"},
+         "stratified": {"validation", "folds"}, "leave_one_out": {"validation"},
+         "blocks": {"validation", "folds", "embargo_days"}}
+"""Keys of the recipe that a regime looks at."""
 
 
 def make_split(table: SampleTable, recipe: SplitRecipe) -> SplitManifest:
     """Divide a table as the recipe says, and audit the result.
 
     Groups are stratified by their class: the commonest label other than noise. The drawing depends on the names of the
-    groups and the seed, not on the order of the rows. Samples without a label go with their group. In ``kfold`` and
-    ``leave_one_out`` every sample is tested in exactly one fold, and each fold draws its validation groups from those
-    it does not test; ``leave_one_out`` has one fold for each group with an event, over which groups of noise alone are
-    dealt.
+    groups and the seed, not on the order of the rows. Samples without a label go with their group. In ``kfold``,
+    ``leave_one_out``, ``stratified`` and ``blocks`` every sample is tested in exactly one fold, and each fold draws its
+    validation part from what it does not test; ``leave_one_out`` has one fold for each group with an event, over which
+    groups of noise alone are dealt. What the holdout takes is tested in none.
 
     Raises:
-        InputError: there are too few groups, or too few of a class, for what is asked.
+        InputError: there are too few groups, or too few of a class, for what is asked; or the table lacks a column.
     """
     if not len(table):
         raise InputError("There are no samples to split", fix="Look at what the data folder and its labels hold")
-    groups = Groups.of_samples(table) if recipe.regime == "ungrouped" else Groups.of_table(table)
-    _check_groups(groups, recipe)
+    if recipe.regime == "blocks":
+        assignment = cut_blocks(table, recipe)
+    elif recipe.by != "group":
+        assignment = deal_values(table, recipe)
+    else:
+        assignment = _deal_units(table, recipe)
+    return SplitManifest.of(table, assignment, recipe.regime, recipe.seed, _settings(recipe))
+
+
+def _settings(recipe: SplitRecipe) -> dict[str, Any]:
+    keys = set(_KEYS[recipe.regime])
+    keys |= {"by", "purge"} if recipe.by != "group" else set()
+    keys |= {"holdout"} if recipe.holdout else set()
+    return recipe.model_dump(mode="json", include=keys)
+
+
+def _deal_units(table: SampleTable, recipe: SplitRecipe) -> NDArray[np.int8]:
+    # Groups, or single samples, dealt whole; shape (n, folds).
+    of = Groups.of_samples if recipe.regime in _BY_SAMPLE else Groups.of_table
+    units, free = of(table), np.ones(len(table), bool)
+    check_classes(units, _unit(recipe))
+    if recipe.holdout:
+        held = draw_parts(units.stratum, (1 - recipe.holdout, recipe.holdout), recipe.seed, "holdout") == 1
+        free = ~held[units.of_row]
+        units = of(table, free)
+    _check_groups(units, recipe)
     if recipe.regime in ("grouped", "ungrouped"):
         shares = (1 - recipe.validation - recipe.test, recipe.validation, recipe.test)
-        part = draw_parts(groups.stratum, shares, recipe.seed, "split") + TRAIN
+        part = draw_parts(units.stratum, shares, recipe.seed, "split") + TRAIN
         parts = part.astype(np.int8)[:, None]
     else:
-        parts = _rotate(groups, recipe)
-    _check_parts(parts, groups, recipe)
-    keys = {"grouped": {"validation", "test"}, "ungrouped": {"validation", "test"}, "kfold": {"validation", "folds"}}
-    settings = recipe.model_dump(mode="json", include=keys.get(recipe.regime, {"validation"}))
-    return SplitManifest.of(table, parts[groups.of_row], recipe.regime, recipe.seed, settings)
+        parts = _rotate(units, recipe)
+    _check_parts(parts, units, recipe)
+    assignment = np.full((len(table), parts.shape[1]), HOLDOUT, np.int8)
+    assignment[free] = parts[units.of_row[free]]
+    return assignment
 
 
 def _rotate(groups: Groups, recipe: SplitRecipe) -> NDArray[np.int8]:
     # Part of each group in each fold, shape (groups, folds).
-    if recipe.regime == "kfold":
-        folds = recipe.folds
-        fold = deal_folds(groups.stratum, folds, recipe.seed, "split")
-    else:
-        alone = groups.with_event if groups.with_event.any() else np.ones(len(groups), bool)
-        folds = int(alone.sum())
-        fold = leave_one_out(groups.stratum, alone, recipe.seed, "split")
+    fold, folds = fold_of_units(groups, recipe)
     parts = np.full((len(groups), folds), TEST, np.int8)
     shares = (1 - recipe.validation, recipe.validation)
     for k in range(folds):
@@ -62,33 +90,33 @@ def _rotate(groups: Groups, recipe: SplitRecipe) -> NDArray[np.int8]:
     return parts
 
 
+def _unit(recipe: SplitRecipe) -> str:
+    return "sample" if recipe.regime in _BY_SAMPLE else "group"
+
+
 def _check_groups(groups: Groups, recipe: SplitRecipe) -> None:
-    counts = groups.counts()
-    listed = ", ".join(f"{name} {count}" for name, count in counts.items()) or "none with a label"
-    unit = "sample" if recipe.regime == "ungrouped" else "group"
-    present = np.flatnonzero(groups.holds.any(axis=0))
-    if len(present) == 1:
-        raise InputError(f"All labelled samples are '{groups.classes[present[0]]}', so there is nothing to tell apart "
-                         f"({unit}s: {listed})", fix="Label samples of a second class")
+    counts, unit = groups.counts(), _unit(recipe)
+    held = " beside the holdout" if recipe.holdout else ""
     total = int(groups.with_event.sum()) if counts else len(groups)
-    needed = {"kfold": recipe.folds}.get(recipe.regime, 3)
+    many = recipe.regime in ("kfold", "stratified")
+    needed = recipe.folds if many else 3
     if total < needed:
-        raise InputError(f"{recipe.regime} needs at least {needed} {unit}s, and there are {total} ({listed})",
-                         where="split.folds" if recipe.regime == "kfold" else "split.regime",
+        raise InputError(f"{recipe.regime} needs at least {needed} {unit}s{held}, and there are {total} "
+                         f"({listed(groups)})", where="split.folds" if many else "split.regime",
                          fix="Label more events" + (f", or set split.folds to {total} or less" if total > 1 else ""))
     least = _LEAST[recipe.regime]
     short = [f"{name} has {count}" for name, count in counts.items() if count < least]
     if short:
         other = ", or use split.regime=leave_one_out, which needs 2" if least > 2 else ""
-        raise InputError(f"Every class needs at least {least} {unit}s for {recipe.regime}, so that none is missing "
-                         f"where it is learnt or tested; {', '.join(short)}", where="split.regime",
+        raise InputError(f"Every class needs at least {least} {unit}s for {recipe.regime}{held}, so that none is "
+                         f"missing where it is learnt or tested; {', '.join(short)}", where="split.regime",
                          fix=f"Label more events of that class{other}")
 
 
 def _check_parts(parts: NDArray[np.int8], groups: Groups, recipe: SplitRecipe) -> None:
     labelled = groups.holds.any(axis=1)
     useful = parts[labelled] if labelled.any() else parts
-    for part, name in PARTS.items():
+    for part, name in ((code, name) for code, name in PARTS.items() if code != HOLDOUT):
         empty = np.flatnonzero(~(useful == part).any(axis=0))
         if len(empty):
             raise InputError(f"With {len(useful)} groups nothing is left for the {name} part of fold {empty[0] + 1}",

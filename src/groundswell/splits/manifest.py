@@ -16,9 +16,9 @@ from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_path, read_json, write_json
 from groundswell.data.table import SampleTable
 from groundswell.splits.audit import Audit, audit_split
-from groundswell.splits.parts import EXCLUDED, PARTS, TEST, TRAIN, VALIDATION
+from groundswell.splits.parts import EXCLUDED, HOLDOUT, PARTS, TEST, TRAIN, VALIDATION
 
-__all__ = ["EXCLUDED", "PARTS", "TEST", "TRAIN", "VALIDATION", "SplitManifest"]
+__all__ = ["EXCLUDED", "HOLDOUT", "PARTS", "TEST", "TRAIN", "VALIDATION", "SplitManifest"]
 
 _FORMAT = 1
 
@@ -31,9 +31,10 @@ class SplitManifest:
         table_fingerprint: of the table that was split; the manifest is good for no other.
         regime: how it was made, e.g. ``"grouped"``.
         seed: of the drawing.
-        assignment: int8, shape (n, folds): EXCLUDED, TRAIN, VALIDATION or TEST for each row of the table and fold.
+        assignment: int8, shape (n, folds): EXCLUDED, TRAIN, VALIDATION, TEST or HOLDOUT for each row of the
+            table and fold.
         audit: what was looked for and found.
-        settings: of the regime, JSON-able.
+        settings: of the regime, JSON-able; with an embargo also ``smallest_gap_days``, the gap that was found.
         sample_id: text, shape (n,), so that the file can be read on its own.
     """
 
@@ -48,9 +49,15 @@ class SplitManifest:
     @classmethod
     def of(cls, table: SampleTable, assignment: NDArray[np.int8], regime: str, seed: int,
            settings: dict[str, Any]) -> SplitManifest:
-        """Audit an assignment, shape (n,) or (n, folds), and keep both."""
+        """Audit an assignment, shape (n,) or (n, folds), and keep both.
+
+        With ``embargo_days`` among the settings, gaps in time are audited too.
+        """
         assignment = np.asarray(assignment, np.int8).reshape(len(table), -1)
-        return cls(table.fingerprint, regime, seed, assignment, audit_split(table, assignment), settings,
+        audit = audit_split(table, assignment, settings.get("embargo_days"))
+        if audit.embargo_days is not None:
+            settings = {**settings, "smallest_gap_days": audit.smallest_gap_days}
+        return cls(table.fingerprint, regime, seed, assignment, audit, settings,
                    table.column("sample_id").to_numpy(dtype=object))
 
     @property
@@ -58,13 +65,20 @@ class SplitManifest:
         """Number of folds; 1 for a single split."""
         return int(self.assignment.shape[1])
 
+    @property
+    def parts(self) -> dict[int, str]:
+        """The parts there are, by code: train, validation, test, and holdout where one was asked for."""
+        held = bool((self.assignment == HOLDOUT).any())
+        return {code: name for code, name in PARTS.items() if code != HOLDOUT or held}
+
     def rows(self, part: int, fold: int = 0) -> NDArray[np.int64]:
-        """Positions of the rows in a part of a fold, ascending."""
+        """Positions of the rows in a part of a fold, ascending; those of HOLDOUT are the same in every fold."""
         return np.flatnonzero(self.assignment[:, fold] == part).astype(np.int64)
 
     def counts(self) -> list[dict[str, int]]:
         """Samples in each part, one mapping from part to number for each fold."""
-        return [{name: int((column == code).sum()) for code, name in PARTS.items()} for column in self.assignment.T]
+        return [{name: int((column == code).sum()) for code, name in self.parts.items()}
+                for column in self.assignment.T]
 
     def write(self, folder: Path) -> None:
         """Write ``split.parquet`` (sample_id and a column of part codes for each fold) and ``split.json``."""
@@ -73,7 +87,7 @@ class SplitManifest:
             pq.write_table(pa.table({"sample_id": pa.array(self.sample_id, pa.string()), **columns}), temporary)
         write_json(Path(folder) / "split.json", {
             "format": _FORMAT, "table_fingerprint": self.table_fingerprint, "regime": self.regime, "seed": self.seed,
-            "folds": self.folds, "parts": {name: code for code, name in PARTS.items()}, "counts": self.counts(),
+            "folds": self.folds, "parts": {name: code for code, name in self.parts.items()}, "counts": self.counts(),
             "settings": self.settings, "audit": self.audit.to_json(), "assignment_digest": _digest(self.assignment)})
 
     @classmethod
