@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from processes import end, start_group
 from toy import ToySetup, ToyTask, make_data, make_recipe, results
 
 from groundswell.core.errors import FailureError, InputError
+from groundswell.train.checkpoint import read_checkpoint
 from groundswell.train.fit import fit, load_best
 from groundswell.train.launch import check_devices
 from groundswell.train.schedule import Schedule
@@ -83,6 +85,37 @@ def assert_alike(one: Path, other: Path) -> None:
         torch.testing.assert_close(value, its[name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_batch_without_samples_changes_no_weight_but_counts_as_a_step(tmp_path, accumulate) -> None:
+    # 57 samples: 7 batches of 8 and one single sample, which is left out. Decay alone would move the weights.
+    recipe = make_recipe(epochs=1, weight_decay=0.5, accumulate=accumulate, checkpoint_every_steps=1, keep=100)
+    setup = ToySetup(recipe, samples=57, options=PLAIN, skip_single=True)
+    fit(setup, recipe, tmp_path / "skipped", quiet=True)
+    log = rows(tmp_path / "skipped" / "logs" / "steps.csv")
+    assert len(log) == 8 // accumulate
+    checkpoints = sorted((tmp_path / "skipped" / "checkpoints").glob("step-*.ckpt"))
+    before, after = (read_checkpoint(path) for path in checkpoints[-2:])
+    assert after["place"]["step"] == len(log) == before["place"]["step"] + 1
+    moments = [[value for state in checkpoint["optimiser"]["state"].values() for value in state.values()]
+               for checkpoint in (before, after)]
+    for old, new in ((list(before["model"].values()), list(after["model"].values())), moments):
+        same = [torch.equal(a, b) for a, b in zip(old, new, strict=True)]
+        assert set(same) == {accumulate == 1}, "only a group of batches with no sample at all is no step"
+    assert (log[-1]["gradient_norm"] == 0) == (accumulate == 1)
+    assert [row["samples"] for row in rows(tmp_path / "skipped" / "logs" / "timing.csv")] == [56.0]
+
+
+def test_a_fit_with_a_skipped_batch_resumes_to_the_same_bytes(tmp_path) -> None:
+    recipe = make_recipe(checkpoint_every_steps=1, keep=100)
+    setup = ToySetup(recipe, samples=57, skip_single=True)
+    fit(setup, recipe, tmp_path / "whole", quiet=True)
+    for number in (7, 8, 9):
+        copy = tmp_path / str(number)
+        shutil.copytree(tmp_path / "whole", copy)
+        fit(setup, recipe, copy, resume=next((copy / "checkpoints").glob(f"step-{number:09d}*.ckpt")), quiet=True)
+        assert results(copy) == results(tmp_path / "whole")
+
+
 def test_the_gradient_is_clipped_and_logged_unclipped(tmp_path) -> None:
     logs = {}
     for clip in (0.0, 1e-4):
@@ -133,7 +166,6 @@ def test_a_loss_that_is_not_finite_ends_the_fit_and_names_the_rows(tmp_path) -> 
     recipe = make_recipe(checkpoint_every_steps=1, keep=100)
     with pytest.raises(FailureError, match=r"loss of epoch 1, step \d+.*rows \[[^]]*\b17\b"):
         fit(ToySetup(recipe, options=(("poison", 17),)), recipe, tmp_path, quiet=True)
-    from groundswell.train.checkpoint import read_checkpoint
     for path in (tmp_path / "checkpoints").glob("*.ckpt"):
         assert all(value.isfinite().all() for value in read_checkpoint(path)["model"].values())
     # What was saved before is good to go on from.

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
 from groundswell.core.errors import InputError
@@ -30,6 +31,34 @@ def test_each_class_weighs_the_same_in_all(labels) -> None:
     sums = [weights[k] * known.count(k) for k in range(4)]
     np.testing.assert_allclose([s for k, s in enumerate(sums) if k in known], len(known) / len(set(known)))
     assert all(weights[k] == 0 for k in range(4) if k not in known)
+
+
+def test_each_way_to_weight_is_its_formula() -> None:
+    labels = np.repeat([0, 1], [1661, 999])
+    inverse = np.array([2660 / (2 * 1661), 2660 / (2 * 999)])
+    np.testing.assert_allclose(inverse.round(3), [0.801, 1.331])
+    np.testing.assert_array_equal(class_weights(labels, 2), inverse)
+    np.testing.assert_array_equal(class_weights(labels, 2, "balanced"), inverse)
+    np.testing.assert_allclose(class_weights(labels, 2, "balanced"),
+                               compute_class_weight("balanced", classes=np.array([0, 1]), y=labels))
+    np.testing.assert_allclose(class_weights(labels, 2, "sqrt"), np.sqrt(inverse))
+    np.testing.assert_allclose(class_weights(labels, 2, "effective"),
+                               [0.001 / (1 - 0.999**1661), 0.001 / (1 - 0.999**999)])
+
+
+@pytest.mark.parametrize("method", ["inverse", "balanced", "sqrt", "effective"])
+def test_normalised_weights_leave_the_loss_its_size(method) -> None:
+    labels = np.array([0] * 40 + [2] * 7 + [-1] * 3)
+    weights = class_weights(labels, 3, method, normalise=True)
+    assert weights[labels[labels >= 0]].mean() == pytest.approx(1)
+    assert weights[1] == 0
+    raw = class_weights(labels, 3, method)
+    np.testing.assert_allclose(weights[2] / weights[0], raw[2] / raw[0])
+
+
+def test_an_unknown_way_to_weight_is_refused() -> None:
+    with pytest.raises(InputError, match="no way 'cubic'"):
+        class_weights(np.array([0, 1]), 2, "cubic")
 
 
 def test_a_label_outside_the_classes_is_refused() -> None:

@@ -84,6 +84,7 @@ class ToySetup:
     recipe: TrainRecipe
     samples: int = 61
     options: tuple[tuple[str, Any], ...] = ()
+    skip_single: bool = False
     kill_at: int = 0
     """Kill -9 this process at its so-many-th call of fsync, replace, unlink or an optimiser's step; 0 never."""
 
@@ -92,7 +93,8 @@ class ToySetup:
         parts = []
         for samples, seed, shuffle in ((self.samples, 1, True), (33, 2, False)):
             data = make_data(samples, seed)
-            order = Order(np.arange(samples), self.recipe.batch_size, self.recipe.seed, shuffle, rank=rank, world=world)
+            order = Order(np.arange(samples), self.recipe.batch_size, self.recipe.seed, shuffle, rank=rank, world=world,
+                          skip_single=self.skip_single and shuffle)
             parts.append(Loader(ArraySource({"x": data["x"]}), order, {"label": data["label"]}, device=device,
                                 threads=1))
         if self.kill_at:

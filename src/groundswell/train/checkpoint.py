@@ -19,7 +19,7 @@ from typing import Any
 import safetensors.torch
 from safetensors import SafetensorError
 
-from groundswell.core.errors import FailureError, InputError
+from groundswell.core.errors import BusyError, FailureError, InputError
 from groundswell.core.files import FULL, atomic_path, free_gib
 from groundswell.train.tagged import flatten, storage, unflatten
 
@@ -110,7 +110,7 @@ class CheckpointFolder:
     fourth. Of all but the last ``keep`` only each ``every``-th epoch's is left in place.
 
     Raises:
-        InputError: another process trains into the folder.
+        BusyError: another process trains into the folder.
     """
 
     def __init__(self, folder: Path, *, keep: int, every: int, report: Callable[[str], None]) -> None:
@@ -126,8 +126,8 @@ class CheckpointFolder:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(descriptor)
-            raise InputError("Another process is training into this folder", where=self.folder,
-                             fix="Wait for it, stop it, or choose another folder") from error
+            raise BusyError("Another process is training into this folder", where=self.folder,
+                            fix="Wait for it, stop it, or choose another folder") from error
         return descriptor
 
     def close(self) -> None:

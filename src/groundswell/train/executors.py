@@ -1,65 +1,82 @@
-"""train: several tasks at once on one machine, such as the folds of a split; a task that fails is named."""
+"""train: several tasks at once, such as the fits of a study. What fails, fails alone and by name."""
 
 from __future__ import annotations
 
 import os
-import signal
-import sys
-import traceback
-import warnings
-from collections.abc import Callable, Mapping
-from types import FrameType
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Generic, Literal, TypeVar
 
-from groundswell.core.errors import FailureError, GroundswellError
-from groundswell.train.signals import STOPS, StopRequest, TrainingStopped, die_with_parent
+from groundswell.core.errors import FailureError, GroundswellError, InputError
+from groundswell.train.answers import Answer, Call, Pool
+from groundswell.train.signals import STOPS, StoppedByTerminate, StopRequest, TrainingStopped
 
 T = TypeVar("T")
-Call = tuple[Callable[..., T], tuple[Any, ...]]
-"""A function and its arguments; for ``loky`` both can be pickled."""
+Engine = Literal["inline", "loky", "dask"]
+"""One task after another in this process; processes of this machine; processes of a Dask cluster."""
 
 
-def run_tasks(tasks: Mapping[str, Call[T]], *, engine: Literal["inline", "loky"] = "inline", workers: int = 1,
-              threads: int = 0, finished: Callable[[str, T], None] | None = None) -> dict[str, T]:
-    """Run named tasks, one after another in this process or several at once in processes of their own.
+@dataclass(frozen=True)
+class TaskResults(Generic[T]):
+    """What came of tasks: results and failures by name, each in the order in which the tasks were given."""
 
-    A signal (Ctrl-C, SIGTERM, SIGUSR1) is passed on to the processes, so that trainings write their checkpoint; tasks
-    that have not begun do not begin.
+    results: dict[str, T]
+    failures: dict[str, GroundswellError]
 
-    Args:
-        tasks: functions with their arguments by name.
-        engine: ``inline`` or ``loky``.
-        workers: processes (loky).
-        threads: of each process (loky); 0 divides the processor cores among them.
-        finished: called here with the name and the result of each task as it completes.
+
+def run_tasks(tasks: Mapping[str, Call[T]], *, engine: Engine = "inline", workers: int = 1, threads: int = 0,
+              scheduler: str = "", retries: int = 2, finished: Callable[[str, T], None] | None = None) -> dict[str, T]:
+    """Run named tasks; the first failure ends it: what is under way may finish, nothing more begins.
+
+    Arguments are those of :func:`run_all`.
 
     Returns:
         results by name, in the order of ``tasks``.
 
     Raises:
-        GroundswellError: of the kind that the first failing task raised, with the task's name; FailureError if it was
-            something else.
+        GroundswellError: of the kind that the failing task raised, with the task's name; FailureError if it was
+            something else, or if the task's worker kept dying.
+        TrainingStopped: as in :func:`run_all`.
+        InputError: as in :func:`run_all`.
     """
-    results: dict[str, T] = {}
-    if engine == "inline" or len(tasks) < 2:
-        for name, (function, arguments) in tasks.items():
-            try:
-                results[name] = function(*arguments)
-            except Exception as error:
-                raise _named(name, error) from error
-            if finished is not None:
-                finished(name, results[name])
-        return results
-    results = _in_processes(tasks, min(workers, len(tasks)), threads, finished)
-    return {name: results[name] for name in tasks}
+    book = _Book(tasks, finished, None)
+    _work(book, engine, workers, threads, scheduler, retries)
+    return book.found().results
 
 
-def _named(name: str, error: Exception) -> Exception:
-    if isinstance(error, TrainingStopped):
-        return error
-    if isinstance(error, GroundswellError):
-        return type(error)(f"{name}: {error.what}", where=error.where, fix=error.fix)
-    return FailureError(f"{name}: {type(error).__name__}: {error}")
+def run_all(tasks: Mapping[str, Call[T]], *, engine: Engine = "inline", workers: int = 1, threads: int = 0,
+            scheduler: str = "", retries: int = 2, finished: Callable[[str, T], None] | None = None,
+            failed: Callable[[str, GroundswellError], None] | None = None) -> TaskResults[T]:
+    """Run named tasks, all of them: one that fails is recorded, and the others go on.
+
+    A task that raises is not run again. When a worker process dies, finished tasks stay finished, and those that were
+    under way are run again, one at a time and after the others, as it cannot be known which of them was to blame; one
+    whose worker dies ``1 + retries`` times while it runs alone has failed.
+
+    A signal (Ctrl-C, SIGTERM, SIGUSR1) is passed on to the tasks under way, so that trainings write their checkpoint;
+    tasks that have not begun do not begin.
+
+    Args:
+        tasks: functions with their arguments by name.
+        engine: ``inline``, ``loky`` or ``dask``.
+        workers: processes (loky; dask, unless ``scheduler`` is given, whose cluster has its own).
+        threads: of the numerical libraries in each process; 0 divides the processor cores of this machine among them,
+            and leaves the workers of a given ``scheduler`` as they were started.
+        scheduler: address of a Dask scheduler, such as ``tcp://10.0.0.5:8786``; "" makes a cluster on this machine.
+        retries: see above. A given ``scheduler`` has its own number (``allowed-failures``).
+        finished: called here with the name and the result of each task as it completes.
+        failed: called here with the name and the error of each task that failed.
+
+    Raises:
+        TrainingStopped: a stop was asked for before all was done.
+        InputError: the scheduler does not answer, or its workers cannot be used.
+        MissingExtraError: dask is not installed.
+        FailureError: the cluster went away.
+    """
+    book = _Book(tasks, finished, failed or _ignore)
+    _work(book, engine, workers, threads, scheduler, retries)
+    return book.found()
 
 
 def available_cores() -> int:
@@ -67,76 +84,116 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def _in_processes(tasks: Mapping[str, Call[T]], workers: int, threads: int,
-                  finished: Callable[[str, T], None] | None) -> dict[str, T]:
-    from concurrent.futures import FIRST_COMPLETED, Future, wait
-
-    from joblib.externals.loky import ProcessPoolExecutor
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    number = str(threads or max(1, available_cores() // workers))
-    environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), number)
-    pool = ProcessPoolExecutor(workers, initializer=_prepare, env=environment)
-    results: dict[str, T] = {}
-    waiting = list(tasks)
-    running: dict[Future[Any], str] = {}
-    try:
-        with StopRequest(_pass_on) as stop, warnings.catch_warnings():
-            # It replaces workers that have grown, which is what one wants of it; it need not be announced.
-            warnings.filterwarnings("ignore", message="A worker stopped while some jobs", category=UserWarning)
-            while waiting or running:
-                # No more are handed over than can begin, so that after a failure none begins.
-                while waiting and len(running) < workers and not stop():
-                    name = waiting.pop(0)
-                    running[pool.submit(_answer, os.getpid(), *tasks[name])] = name
-                if not running:
-                    break
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    result, failure = future.result()
-                    name = running.pop(future)
-                    if failure is not None:
-                        raise _named(name, failure[0](failure[1], where=failure[2], fix=failure[3]))
-                    results[name] = result
-                    if finished is not None:
-                        finished(name, result)
-            if waiting:
-                raise STOPS[stop()]("Stopped between two tasks", fix="'groundswell resume RUN' does the rest")
-    except TerminatedWorkerError as error:
-        raise FailureError(f"A worker process died; these were under way: {', '.join(running.values())}",
-                           fix="Look at the memory of this machine, then resume") from error
-    finally:
-        pool.shutdown(wait=True)  # tasks under way may finish: one that is asked to stop writes its checkpoint first
-    return results
+def _ignore(name: str, error: GroundswellError) -> None:
+    return
 
 
-def _pass_on(number: int) -> None:
-    import psutil
+@dataclass
+class _Book(Generic[T]):
+    """The tasks and what has come of them; without ``on_failure`` the first failure is raised."""
 
-    for child in psutil.Process().children():
-        child.send_signal(signal.SIGTERM)
+    tasks: Mapping[str, Call[T]]
+    on_success: Callable[[str, T], None] | None
+    on_failure: Callable[[str, GroundswellError], None] | None
+    results: dict[str, T] = field(default_factory=dict)
+    failures: dict[str, GroundswellError] = field(default_factory=dict)
+
+    def done(self, name: str, result: T) -> None:
+        self.results[name] = result
+        if self.on_success is not None:
+            self.on_success(name, result)
+
+    def failed(self, name: str, error: Exception) -> None:
+        if isinstance(error, TrainingStopped):
+            raise error
+        named = _named(name, error)
+        if self.on_failure is None:
+            raise named from error
+        self.failures[name] = named
+        self.on_failure(name, named)
+
+    def found(self) -> TaskResults[T]:
+        return TaskResults({name: self.results[name] for name in self.tasks if name in self.results},
+                           {name: self.failures[name] for name in self.tasks if name in self.failures})
 
 
-def _prepare() -> None:
-    """In a worker: a request to stop is for the task, which listens for itself; an idle worker dies with its parent."""
-    parent = os.getppid()
-
-    def idle(number: int, frame: FrameType | None) -> None:
-        if os.getppid() != parent:
-            os._exit(128 + number)
-
-    signal.signal(signal.SIGTERM, idle)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with_parent(signal.SIGTERM)
+def _named(name: str, error: Exception) -> GroundswellError:
+    if isinstance(error, GroundswellError):
+        return type(error)(f"{name}: {error.what}", where=error.where, fix=error.fix)
+    return FailureError(f"{name}: {type(error).__name__}: {error}")
 
 
-def _answer(parent: int, function: Callable[..., T], arguments: tuple[Any, ...]) -> tuple[
-        T | None, tuple[type[GroundswellError], str, str, str] | None]:
-    try:
-        return function(*arguments), None
-    except GroundswellError as error:
-        if os.getppid() != parent:
-            os._exit(error.exit_status)
-        return None, (type(error), error.what, error.where, error.fix)
-    except Exception as error:
-        sys.stderr.write(traceback.format_exc())
-        return None, (FailureError, f"{type(error).__name__}: {error}", "", "")
+def _work(book: _Book[T], engine: Engine, workers: int, threads: int, scheduler: str, retries: int) -> None:
+    if not book.tasks:
+        return
+    if engine == "inline":
+        for name, (function, arguments) in book.tasks.items():
+            try:
+                result = function(*arguments)
+            except Exception as error:
+                book.failed(name, error)
+            else:
+                book.done(name, result)
+        return
+    with _pool(engine, min(workers, len(book.tasks)), threads, scheduler, retries) as pool, StopRequest() as stop:
+        try:
+            for name in _work_off(list(book.tasks), book, pool, stop):
+                _alone(name, book, pool, stop)
+        except TrainingStopped as error:
+            # Whatever it was passed on as: the exit status is that of the signal which came here.
+            raise STOPS.get(stop(), type(error))(error.what, where=error.where, fix=error.fix) from error
+        if len(book.results) + len(book.failures) < len(book.tasks):
+            raise STOPS.get(stop(), StoppedByTerminate)("Stopped between two tasks",
+                                                        fix="'groundswell resume RUN' does the rest")
+
+
+def _pool(engine: Engine, workers: int, threads: int, scheduler: str, retries: int) -> AbstractContextManager[Pool]:
+    share = threads or max(1, available_cores() // workers)
+    if engine == "loky":
+        from groundswell.train.worker_pool import loky_pool
+
+        return loky_pool(workers, share, retries)
+    if engine != "dask":
+        raise InputError(f"There is no engine '{engine}'", fix="Choose inline, loky or dask")
+    from groundswell.train.dask_engine import given_cluster, own_cluster
+
+    return given_cluster(scheduler, threads) if scheduler else own_cluster(workers, share, retries)
+
+
+def _work_off(names: Sequence[str], book: _Book[T], pool: Pool, stop: Callable[[], int]) -> dict[str, Answer[T]]:
+    """Run tasks as many at a time as there is room for; those whose worker died, with what was heard of it."""
+    waiting, running, asked = list(names), set[str](), False
+    died: dict[str, Answer[T]] = {}
+    while running or (waiting and not stop()):
+        while waiting and not stop() and len(running) < pool.room():
+            name = waiting.pop(0)
+            pool.submit(name, book.tasks[name])
+            running.add(name)
+        if stop() and not asked:
+            pool.ask(stop())
+            asked = True
+        for name, answer in pool.wait():
+            running.remove(name)
+            if answer.kind == "done":
+                book.done(name, answer.result)  # type: ignore[arg-type]
+            elif answer.kind == "failed":
+                book.failed(name, answer.exception())
+            elif answer.kind == "died":
+                died[name] = answer
+    return died
+
+
+def _alone(name: str, book: _Book[T], pool: Pool, stop: Callable[[], int]) -> None:
+    """Run one task with nothing beside it, so that if its worker dies it is known whose fault it is."""
+    for _ in range(pool.patience):
+        if stop():
+            return
+        died = _work_off([name], book, pool, stop)
+        if name not in died:
+            return
+    if stop():
+        return
+    why = f" ({died[name].why})" if died[name].why else ""
+    times = "time" if pool.patience == 1 else "times"
+    book.failed(name, FailureError(f"Its worker process died {pool.patience} {times} while it ran alone{why}",
+                                   fix="Look at the memory of the machine, then resume"))

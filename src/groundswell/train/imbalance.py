@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -12,22 +12,35 @@ from torch.nn import functional
 
 from groundswell.core.errors import InputError
 
+Method = Literal["inverse", "balanced", "sqrt", "effective"]
+METHODS = ", ".join(get_args(Method))
+EFFECTIVE_BETA = 0.999
+"""How much of each further sample of a class is taken to be new."""
 
-def class_weights(labels: NDArray[Any], classes: int) -> NDArray[np.float64]:
-    """Weights N / (K n_c), with N samples of the K classes that occur and n_c of class c.
 
-    A class without a sample has weight 0: nothing can be learnt about it.
+def class_weights(labels: NDArray[Any], classes: int, method: Method = "inverse", *,
+                  normalise: bool = False) -> NDArray[np.float64]:
+    """Weights by class, with N samples of the K classes that occur and n_c of class c.
+
+    inverse, balanced: N / (K n_c), the second being scikit-learn's word for it; sqrt: the square root of that;
+    effective: (1 - b) / (1 - b^n_c) with b = 0.999 (Cui et al. 2019, Class-balanced loss based on effective number of
+    samples). A class without a sample has weight 0: nothing can be learnt about it.
 
     Args:
         labels: class indices of the training samples, shape (n,); negative ones (unknown) are left out.
         classes: number of classes.
+        method: inverse, balanced, sqrt or effective.
+        normalise: scale the weights so that their mean over the samples (not over the classes) is 1, and the loss
+            keeps the size it has without weights. Those of inverse and balanced are so already.
 
     Returns:
         float64, shape (classes,).
 
     Raises:
-        InputError: a label is outside the classes, or fewer than two classes occur.
+        InputError: an unknown method, a label is outside the classes, or fewer than two classes occur.
     """
+    if method not in get_args(Method):
+        raise InputError(f"There is no way '{method}' to weight classes", fix=f"Choose one of {METHODS}")
     known = np.asarray(labels, np.int64)
     known = known[known >= 0]
     if len(known) and known.max() >= classes:
@@ -37,7 +50,15 @@ def class_weights(labels: NDArray[Any], classes: int) -> NDArray[np.float64]:
     if present < 2:
         raise InputError(f"The training samples are all of one class (samples of each class: {count.tolist()})",
                          fix="Label samples of another class, or divide the data differently")
-    return np.where(count > 0, len(known) / (present * np.maximum(count, 1)), 0.0)
+    weights = len(known) / (present * np.maximum(count, 1))
+    if method == "sqrt":
+        weights = np.sqrt(weights)
+    elif method == "effective":
+        weights = (1 - EFFECTIVE_BETA) / (1 - EFFECTIVE_BETA ** np.maximum(count, 1))
+    weights = np.where(count > 0, weights, 0.0)
+    if normalise and method in ("sqrt", "effective"):
+        weights *= len(known) / float(weights @ count)
+    return weights
 
 
 def class_loss(logits: Tensor, labels: Tensor, *, weights: Tensor | None = None,

@@ -35,7 +35,9 @@ class TrainRecipe(RecipePart):
     monitor: str = "val_accuracy"
     """What the best checkpoint and early stopping look at: val_loss, val_accuracy or another metric of the task."""
     use_class_weights: bool = True
-    """Weight the loss of class c by N / (K n_c)."""
+    """Weight the loss of the rarer classes more."""
+    class_weight_method: Literal["inverse", "sqrt", "effective", "balanced"] = "inverse"
+    """inverse and balanced: N / (K n_c); sqrt: its square root; effective: by the effective number of samples."""
     balanced_sampling: bool = False
     """Draw the classes equally often instead; not together with use_class_weights."""
     use_focal_loss: bool = False
@@ -50,6 +52,8 @@ class TrainRecipe(RecipePart):
     """What to run on."""
     checkpoint_every: int = Field(5, ge=0)
     """Epochs between periodic checkpoints that are kept; 0 keeps only the last and the best."""
+    checkpoint_epochs: int = Field(1, ge=0)
+    """Epochs between checkpoints for resuming; 0 writes none but on a request to stop: a killed fit begins anew."""
     checkpoint_every_steps: int = Field(0, ge=0)
     """Optimiser steps between checkpoints for resuming; 0 saves at the end of each epoch only."""
     keep: int = Field(3, ge=1)

@@ -6,6 +6,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
+from contextvars import ContextVar
 from types import FrameType, TracebackType
 from typing import Any, ClassVar
 
@@ -43,10 +45,14 @@ STOPS: dict[int, type[TrainingStopped]] = {
 """The signals that are listened to, and what each is raised as."""
 
 
+ASKED: ContextVar[Callable[[], int]] = ContextVar("groundswell_asked", default=int)
+"""Outside the main thread, where no signal arrives: gives the number of the one that was meant for it, or 0."""
+
+
 class StopRequest:
     """Listens for signals while it is entered: calling it gives the number of the first one, or 0.
 
-    Outside the main thread Python cannot listen to signals; the request then never comes.
+    Outside the main thread Python cannot listen to signals; whoever runs something there sets :data:`ASKED`.
 
     Args:
         ask: called with the signal's number when the first one comes, in the handler.
@@ -56,14 +62,17 @@ class StopRequest:
         self._signum, self._since = 0, 0.0
         self._ask = ask
         self._before: dict[int, Any] = {}
+        self._elsewhere: Callable[[], int] = int
 
     def __call__(self) -> int:
-        return self._signum
+        return self._signum or self._elsewhere()
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             for number in STOPS:
                 self._before[number] = signal.signal(number, self._handle)
+        else:
+            self._elsewhere = ASKED.get()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,

@@ -32,7 +32,7 @@ from groundswell.train.task import Batch, Sums, check_monitor
 from groundswell.train.weights import BEST, write_weights
 
 FREE_KEYS = {"accelerator", "threads", "tensorboard", "keep", "checkpoint_every", "checkpoint_every_steps",
-             "folds_at_once"}
+             "checkpoint_epochs", "folds_at_once"}
 """Keys of the recipe that may change between a checkpoint and its resuming: results depend on them by rounding at most
 (accelerator, threads) or not at all."""
 
@@ -93,7 +93,8 @@ class Training:
         crc = torch.tensor(float(zlib.crc32(rows, self.fabric.global_rank)), dtype=torch.float64)
         seen = self._summed(torch.stack([losses, weight, crc.to(losses.device)]))
         scale = (samples * self.fabric.world_size / seen[1].clamp(min=1e-12)).float()
-        torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], scale)
+        if scale.device.type != "cpu" or float(scale) != 1:  # a pass over all gradients; asking costs nothing on a CPU
+            torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], scale)
         norm = self.fabric.clip_gradients(self.model, self.optimiser, max_norm=self.recipe.clip_norm or math.inf,
                                           error_if_nonfinite=False)
         assert norm is not None
@@ -102,7 +103,10 @@ class Training:
         rate = self.schedule.rate(self.place.step)
         for group in self.raw.param_groups:
             group["lr"] = rate
-        self.optimiser.step()
+        if weights > 0:
+            self.optimiser.step()
+        else:
+            self._forgo_step()
         self.optimiser.zero_grad()
         self._share_buffers()
         self._group.clear()
@@ -111,6 +115,13 @@ class Training:
         if self.logs is not None:
             self.logs.step({"epoch": self.place.epoch + 1, "step": self.place.step, "loss": total / max(weights, 1e-12),
                             "gradient_norm": length, "learning_rate": rate, "rows_crc32": int(crcs)})
+
+    def _forgo_step(self) -> None:
+        """Leave weights, moments and decay as they are: a group of batches without a single sample teaches nothing."""
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        if scaler is not None:
+            # Clipping has unscaled the gradients, which may happen once between two updates only.
+            scaler.update()
 
     def _check_finite(self, total: float, length: float) -> None:
         # With loss scaling an infinite gradient is an everyday event: the scaler skips that step.
@@ -181,7 +192,8 @@ class Training:
             self.logs.epoch(place.epoch, place.step, rate, metrics)
             self.logs.timing(place.epoch, place.step, self._samples, train_s, validation_s)
         self._samples = 0.0
-        self.save()
+        if recipe.checkpoint_epochs and (place.epoch % recipe.checkpoint_epochs == 0 or place.finished):
+            self.save()
         self.write_best()
 
     def monitored(self, validation: dict[str, float]) -> float:
