@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from window_archive import memory_record, write_file
 
-from groundswell.core.errors import InputError
+from groundswell.core.errors import InputError, MissingExtraError
 from groundswell.pipelines.das.catalogue import (
     ArrivalRule,
     arrivals,
@@ -71,6 +73,12 @@ def test_xml_that_is_dangerous_or_something_else_is_refused(tmp_path):
             catalogue(tmp_path, text, "c.xml")
     with pytest.raises(InputError, match="no such catalogue"):
         read_catalogue(tmp_path / "absent.xml")
+
+
+def test_a_missing_parser_names_the_extra_das(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "defusedxml.ElementTree", None)
+    with pytest.raises(MissingExtraError, match=r"groundswell\[das\]"):
+        catalogue(tmp_path, QUAKEML, "c.xml")
 
 
 @pytest.mark.parametrize("text", [

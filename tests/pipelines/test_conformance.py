@@ -68,7 +68,8 @@ def test_shipped_recipes_load(pipeline: Pipeline) -> None:
 def test_importing_needs_none_of_the_extras(pipeline: Pipeline) -> None:
     code = f"""
 import sys
-for name in ("dascore", "obspy", "aeon", "onnx", "onnxscript", "onnxruntime", "defusedxml"):
+for name in ("dascore", "obspy", "aeon", "onnx", "onnxscript", "onnxruntime", "defusedxml", "dask", "distributed",
+             "dask_jobqueue"):
     sys.modules[name] = None
 from groundswell.core.registry import get_pipeline
 found = get_pipeline("{pipeline.name}")

@@ -170,18 +170,36 @@ def _area_estimates(predictions: Predictions, group: NDArray[np.int64], groups: 
     if lacking:
         why = f"needs samples both of and outside each class; not so for: {', '.join(lacking)}"
         return {name: Estimate(None, why=why) for name in ("roc_auc", "pr_auc")}
-    values: dict[str, list[float]] = {"roc_auc": [], "pr_auc": []}
-    draws: dict[str, list[FloatArray]] = {"roc_auc": [], "pr_auc": []}
-    for k in range(len(names)):
-        exact = np.asarray(_one_against_rest(predictions, k, group, None).sum(axis=0)).reshape(1, -1)
-        drawn = resample(_one_against_rest(predictions, k, group, _THRESHOLDS), _areas, resamples=recipe.bootstrap,
-                         seed=seed)
-        for name, value in _areas(exact).items():
-            values[name].append(float(value[0]))
-            draws[name].append(drawn[name])
+    each = [_class_areas(predictions, k, group, recipe, seed) for k in range(len(names))]
     # The same seed gives the same resamples for every class, so the mean over classes is taken draw by draw.
-    return {name: interval(float(np.mean(values[name])), np.mean(draws[name], axis=0), groups, recipe.confidence)
-            for name in values}
+    return {name: interval(float(np.mean([values[name] for values, _ in each])),
+                           np.mean([draws[name] for _, draws in each], axis=0), groups, recipe.confidence)
+            for name in ("roc_auc", "pr_auc")}
+
+
+def _class_areas(predictions: Predictions, k: int, group: NDArray[np.int64], recipe: EvaluateRecipe,
+                 seed: int) -> tuple[dict[str, float], dict[str, FloatArray]]:
+    """Areas of class k against the rest, and those of the resamples of the groups."""
+    exact = np.asarray(_one_against_rest(predictions, k, group, None).sum(axis=0)).reshape(1, -1)
+    drawn = resample(_one_against_rest(predictions, k, group, _THRESHOLDS), _areas, resamples=recipe.bootstrap,
+                     seed=seed)
+    return {name: float(value[0]) for name, value in _areas(exact).items()}, drawn
+
+
+def class_area_estimates(predictions: Predictions, k: int, group: NDArray[np.int64], recipe: EvaluateRecipe,
+                         seed: int = 0) -> dict[str, Estimate]:
+    """``roc_auc`` and ``pr_auc`` of class k against the rest, with intervals from resampled groups.
+
+    Args:
+        predictions: of samples whose truth is known; some of class k and some of another.
+        k: index of the class.
+        group: number of each prediction's group, from 0 and without gaps, shape (n,).
+        recipe: confidence and number of resamples.
+        seed: of the bootstrap.
+    """
+    values, draws = _class_areas(predictions, k, group, recipe, seed)
+    groups = int(group.max()) + 1
+    return {name: interval(values[name], draws[name], groups, recipe.confidence) for name in values}
 
 
 def _curves(predictions: Predictions, k: int) -> Curves:

@@ -18,7 +18,7 @@ from groundswell.evaluate.calibration import Calibration
 from groundswell.evaluate.evaluation import Evaluation
 from groundswell.evaluate.intervals import Estimate
 from groundswell.evaluate.metrics import Scores
-from groundswell.splits.manifest import PARTS, SplitManifest
+from groundswell.splits.manifest import SplitManifest
 
 _MOST_ANSWERS = 500  # rows of the table of events; the wrong ones come first and are never left out before right ones
 
@@ -175,7 +175,7 @@ def _split(manifest: SplitManifest | None) -> dict[str, Any] | None:
     if manifest is None:
         return None
     return {"regime": manifest.regime, "seed": manifest.seed, "folds": manifest.folds,
-            "passed": manifest.audit.passed, "lines": manifest.audit.summary(), "parts": list(PARTS.values()),
+            "passed": manifest.audit.passed, "lines": manifest.audit.summary(), "parts": list(manifest.parts.values()),
             "counts": manifest.counts()}
 
 

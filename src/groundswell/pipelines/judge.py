@@ -30,7 +30,7 @@ class Judgement:
     report: Path
 
 
-def evaluate_run(run: RunFolder, *, with_controls: bool = True) -> Judgement:
+def evaluate_run(run: RunFolder, *, with_controls: bool = True, quiet: bool = False) -> Judgement:
     """Score a trained run beside its controls and write metrics, figures and report into its folder.
 
     What a control has done already is kept: an interrupted evaluation goes on where it was.
@@ -46,8 +46,8 @@ def evaluate_run(run: RunFolder, *, with_controls: bool = True) -> Judgement:
         workflow_of(run.pipeline).check_unchanged(case.archive)
         controls: list[ControlRun] = []
         if with_controls:
-            kept = [(control, _kept(control, runner, run.path / "controls")) for control, runner in case.controls()]
-            controls = run_controls(kept, case.archive.table, case.manifest, say)
+            keeping = [(control, kept(control, runner, run.path / "controls")) for control, runner in case.controls()]
+            controls = run_controls(keeping, case.archive.table, case.manifest, *([] if quiet else [say]))
         evaluation = case.evaluation(controls)
         evaluation.write(run.path)
         write_history(case.logs(), run.path / "figures" / "training_history.png")
@@ -69,7 +69,7 @@ def write_run_report(run: RunFolder) -> Path:
         case = _Case.open(run)
         controls: list[ControlRun] = []
         if run.status.get("controls"):
-            controls = [_remembered(control, case.archive.table, run.path / "controls")
+            controls = [remembered(control, case.archive.table, run.path / "controls")
                         for control, _ in case.controls()]
         return case.report(case.evaluation(controls))
 
@@ -126,11 +126,11 @@ def _refit(run: RunFolder, recipe: Any, archive: Archive, name: str) -> Refit:
     return Refit(run.pipeline, recipe, archive.records, run.path / "controls" / name)
 
 
-def _kept(control: Control, runner: Runner, folder: Path) -> Runner:
-    """The runner with its outcome kept in ``folder``: run once, read afterwards."""
+def kept(control: Control, runner: Runner, folder: Path) -> Runner:
+    """The runner with its outcome, or the reason why there is none, kept in ``folder``: run once, read afterwards."""
 
     def run(table: SampleTable, manifest: SplitManifest) -> Outcome:
-        found = _remembered(control, table, folder).outcome
+        found = remembered(control, table, folder).outcome
         if found is not None:
             return found
         try:
@@ -138,16 +138,22 @@ def _kept(control: Control, runner: Runner, folder: Path) -> Runner:
         except InputError as error:
             write_json(folder / f"{control.name}.json", {"table": table.fingerprint, "why_not": str(error)})
             raise
-        outcome.table.write(folder / f"{control.name}.samples.parquet")
-        outcome.predictions.write(folder / f"{control.name}.parquet")
-        # The only other truth a control is scored against is the run's own.
-        write_json(folder / f"{control.name}.json", {"table": table.fingerprint, "also": list(outcome.also)})
+        keep(control, outcome, table, folder)
         return outcome
 
     return run
 
 
-def _remembered(control: Control, table: SampleTable, folder: Path) -> ControlRun:
+def keep(control: Control, outcome: Outcome, table: SampleTable, folder: Path) -> None:
+    """Write a control's outcome, its facts last."""
+    outcome.table.write(folder / f"{control.name}.samples.parquet")
+    outcome.predictions.write(folder / f"{control.name}.parquet")
+    # The only other truth a control is scored against is the run's own.
+    write_json(folder / f"{control.name}.json", {"table": table.fingerprint, "also": list(outcome.also)})
+
+
+def remembered(control: Control, table: SampleTable, folder: Path) -> ControlRun:
+    """What :func:`kept` left in ``folder``."""
     path = folder / f"{control.name}.json"
     if not path.exists():
         return ControlRun(control, None, "it was not run when the run was evaluated")

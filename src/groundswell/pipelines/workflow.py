@@ -49,6 +49,8 @@ class Workflow(ABC):
     """What a pipeline tells the chain. Everything else, from folds to reports, is the same for all."""
 
     name: str
+    skip_single: bool = False
+    """Whether a batch of a single sample teaches nothing (batch normalisation has no statistics of one)."""
 
     @abstractmethod
     def open(self, recipe: Any) -> Archive:
@@ -150,7 +152,8 @@ class FoldSetup:
         labels = archive.table.labels()
         task = workflow.task(recipe, archive, train_rows)
         train = Order(train_rows, recipe.train.batch_size, recipe.train.seed, rank=rank, world=world,
-                      balance=labels[train_rows] if recipe.train.balanced_sampling else None)
+                      balance=labels[train_rows] if recipe.train.balanced_sampling else None,
+                      skip_single=workflow.skip_single)
         validation = Order(validation_rows, recipe.train.batch_size, recipe.train.seed, shuffle=False, rank=rank,
                            world=world)
         return Setup(task, _loader(workflow, recipe, archive, train, device, training=True),
@@ -213,6 +216,20 @@ def fit_fold(pipeline: str, folder: Path, fold: int, quiet: bool = False) -> Pat
     return place
 
 
+def folds_of(run: RunFolder, fold: int) -> list[int]:
+    """Folds (from 0) meant by a number from the command line: one fold from 1, or all by 0.
+
+    Raises:
+        InputError: the run has no such fold, or it is not trained.
+    """
+    if not (run.path / "predictions.parquet").exists():
+        raise InputError("The run is not trained yet", where=run.path, fix=f"Go on with: groundswell resume {run.path}")
+    folds = SplitManifest.read(run.path, load_archive(run.path).table).folds
+    if not 0 <= fold <= folds:
+        raise InputError(f"The run has no fold {fold}", where=run.path, fix=f"It has folds 1 to {folds}; 0 takes all")
+    return list(range(folds)) if fold == 0 else [fold - 1]
+
+
 def fit_folds(pipeline: str, folder: Path, folds: int, *, at_once: int = 1, quiet: bool = False) -> Predictions:
     """Fit every fold in ``folder`` that is not done yet; the pooled test predictions of all folds."""
     several = at_once > 1 and folds > 1
@@ -227,8 +244,30 @@ def fit_folds(pipeline: str, folder: Path, folds: int, *, at_once: int = 1, quie
     return pooled
 
 
-def start_run(pipeline: str, recipe: Any, out: Path) -> RunFolder:
+def open_and_split(pipeline: str, recipe: Any) -> tuple[Archive, SplitManifest]:
+    """The recipe's data and their division.
+
+    Raises:
+        InputError: the data cannot be used.
+        RefusedError: the split leaks and the recipe does not allow it.
+    """
+    archive = workflow_of(pipeline).open(recipe)
+    for name, reason in archive.table.origin.get("left_out", {}).items():
+        say(f"Left out: {name}: {reason}")
+    manifest = make_split(archive.table, recipe.split)
+    require_clean(manifest, recipe.split.allow_leakage)
+    return archive, manifest
+
+
+def start_run(pipeline: str, recipe: Any, out: Path,
+              rehearsed: tuple[Archive, SplitManifest] | None = None) -> RunFolder:
     """Check everything, then make the run folder: archive, split with its audit, provenance.
+
+    Args:
+        pipeline: its name.
+        recipe: of the run.
+        out: folder of the run; empty or absent.
+        rehearsed: what :func:`open_and_split` gave, where several runs share it and :func:`rehearse` has seen it.
 
     Raises:
         InputError: the data or the folder cannot be used; nothing was written.
@@ -236,12 +275,9 @@ def start_run(pipeline: str, recipe: Any, out: Path) -> RunFolder:
     """
     RunFolder.check_free(out)
     workflow = workflow_of(pipeline)
-    archive = workflow.open(recipe)
-    for name, reason in archive.table.origin.get("left_out", {}).items():
-        say(f"Left out: {name}: {reason}")
-    manifest = make_split(archive.table, recipe.split)
-    require_clean(manifest, recipe.split.allow_leakage)
-    rehearse(workflow, recipe, archive, manifest)
+    archive, manifest = rehearsed or open_and_split(pipeline, recipe)
+    if rehearsed is None:
+        rehearse(workflow, recipe, archive, manifest)
     facts = provenance(table=archive.table.fingerprint, origin=archive.table.origin)
     run = RunFolder.create(out, recipe, facts)
     try:

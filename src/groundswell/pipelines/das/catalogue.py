@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_path
+from groundswell.data.catalogue import find_columns, read_delimited, take_columns, utc_times
+from groundswell.data.sphere import great_circle_km
 from groundswell.pipelines.das.labels import NOISE, label_of
 from groundswell.pipelines.das.quakeml import parse_quakeml, quakeml_of
 from groundswell.pipelines.das.record import Record
@@ -37,7 +37,7 @@ _CALLED = {
     "duration_s": ("duration_s", "duration"),
 }
 _QUAKEML = (".xml", ".qml", ".quakeml")
-_EARTH_KM = 6371.0
+_WRITE_TIMES = "Write times as 2022-09-01T08:15:30.25Z"
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,13 @@ def read_catalogue(path: Path) -> pd.DataFrame:
         InputError: unreadable, or an event has neither an origin time nor a start.
     """
     path = Path(path)
+    data = _content(path)
     if path.suffix.lower() in _QUAKEML:
-        frame = pd.DataFrame(parse_quakeml(path), columns=list(COLUMNS))
+        frame = pd.DataFrame(parse_quakeml(data, path), columns=list(COLUMNS))
     else:
-        frame = _read_text(path)
+        frame = _parse_text(data, path)
     for column in ("time", "start", "stop"):
-        frame[column] = _utc(frame[column], path)
+        frame[column] = utc_times(frame[column], path, _WRITE_TIMES)
     for column in ("latitude", "longitude", "depth_km", "magnitude"):
         frame[column] = pd.to_numeric(frame[column], errors="coerce").astype("float64")
     lost = frame["time"].isna() & frame["start"].isna()
@@ -113,30 +114,24 @@ def read_catalogue(path: Path) -> pd.DataFrame:
     return frame
 
 
-def _read_text(path: Path) -> pd.DataFrame:
+def _content(path: Path) -> bytes:
     try:
-        with open(path, encoding="utf-8-sig") as handle:
-            header = handle.readline()
-        separator = max("|,;\t", key=header.count)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
-            raw = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, skipinitialspace=True,
-                              encoding="utf-8-sig", skip_blank_lines=True, index_col=False)
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise InputError("There is no such catalogue", where=path) from error
-    except pd.errors.ParserWarning as error:
-        raise InputError("The rows of the catalogue have more fields than its header", where=path) from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"The catalogue cannot be read: {error}", where=path) from error
-    names = {str(c).strip().lower().replace(" ", "_"): c for c in raw.columns}
-    found = {ours: next((names[n] for n in theirs if n in names), None) for ours, theirs in _CALLED.items()}
+    except OSError as error:
+        raise InputError(f"The catalogue cannot be read: {error.strerror}", where=path) from error
+
+
+def _parse_text(data: bytes, path: Path) -> pd.DataFrame:
+    raw = read_delimited(data, path)
+    found = find_columns(raw.columns, _CALLED)
     if found["time"] is None and found["start"] is None:
         raise InputError(f"The catalogue has no column of times; it has {', '.join(map(str, raw.columns))}", where=path,
                          fix="Call the origin time 'time', or give 'start' and 'stop'")
-    frame = pd.DataFrame({ours: raw[theirs] if theirs is not None else "" for ours, theirs in found.items()},
-                         index=raw.index)
+    frame = take_columns(raw, found)
     duration_s = pd.to_numeric(frame.pop("duration_s"), errors="coerce")
-    begin = _utc(frame["start"].where(frame["start"] != "", frame["time"]), path)
+    begin = utc_times(frame["start"].where(frame["start"] != "", frame["time"]), path, _WRITE_TIMES)
     implied = (begin + pd.to_timedelta(duration_s, unit="s")).where(frame["stop"] == "")
     frame["start"] = frame["start"].where(implied.isna(), begin.map(_iso))
     frame["stop"] = frame["stop"].where(implied.isna(), implied.map(_iso))
@@ -145,17 +140,6 @@ def _read_text(path: Path) -> pd.DataFrame:
 
 def _iso(time: Any) -> str:
     return "" if time is pd.NaT or pd.isna(time) else time.isoformat()
-
-
-def _utc(column: pd.Series[Any], path: Path) -> pd.Series[Any]:
-    """The column as UTC times, NaT where empty."""
-    text = column.fillna("").map(lambda value: value if isinstance(value, str) else value.isoformat()).str.strip()
-    times = pd.to_datetime(text.where(text != "", None), utc=True, format="ISO8601", errors="coerce")
-    wrong = times.isna() & (text != "")
-    if wrong.any():
-        raise InputError(f"'{text[wrong].iloc[0]}' is not a time", where=f"{path}, event {int(wrong.argmax()) + 1}",
-                         fix="Write times as 2022-09-01T08:15:30.25Z")
-    return times.astype("datetime64[ns, UTC]")
 
 
 def arrivals(catalogue: pd.DataFrame, rule: ArrivalRule) -> pd.DataFrame:
@@ -167,7 +151,7 @@ def arrivals(catalogue: pd.DataFrame, rule: ArrivalRule) -> pd.DataFrame:
     origin = catalogue["time"].fillna(catalogue["start"])
     begin, end = origin.copy(), origin + pd.Timedelta(seconds=rule.duration_s)
     if rule.site is not None:
-        along_km = _great_circle_km(catalogue["latitude"].to_numpy(), catalogue["longitude"].to_numpy(), rule.site)
+        along_km = great_circle_km(catalogue["latitude"].to_numpy(), catalogue["longitude"].to_numpy(), rule.site)
         distance_km = pd.Series(np.hypot(along_km, catalogue["depth_km"].fillna(0.0).to_numpy()), catalogue.index)
         placed = distance_km.notna() & catalogue["time"].notna()
         p, s = (pd.to_timedelta((distance_km / v).where(placed), unit="s") for v in (rule.p_km_s, rule.s_km_s))
@@ -182,15 +166,6 @@ def arrivals(catalogue: pd.DataFrame, rule: ArrivalRule) -> pd.DataFrame:
     begin = begin.where(picked & stopped, begin - pd.Timedelta(seconds=rule.before_s))
     return pd.DataFrame({"event_id": catalogue["event_id"],
                          "start": begin.dt.tz_localize(None), "stop": end.dt.tz_localize(None)})
-
-
-def _great_circle_km(latitude: NDArray[np.float64], longitude: NDArray[np.float64],
-                     site: tuple[float, float]) -> NDArray[np.float64]:
-    """Haversine distance to ``site``."""
-    lat, lon = np.radians(latitude), np.radians(longitude)
-    lat0, lon0 = np.radians(site[0]), np.radians(site[1])
-    half = np.sin((lat - lat0) / 2) ** 2 + np.cos(lat) * np.cos(lat0) * np.sin((lon - lon0) / 2) ** 2
-    return np.asarray(2 * _EARTH_KM * np.arcsin(np.sqrt(half)), np.float64)
 
 
 def intervals_from_catalogue(catalogue: pd.DataFrame, records: Mapping[str, Record], classes: Sequence[str],

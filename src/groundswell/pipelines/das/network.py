@@ -15,8 +15,7 @@ from groundswell.core.errors import InputError
 from groundswell.core.run import RunFolder
 from groundswell.pipelines.das.predictor import Predictor
 from groundswell.pipelines.das.task import DasTask, TaskPredictor
-from groundswell.pipelines.workflow import load_archive, load_task
-from groundswell.splits.manifest import SplitManifest
+from groundswell.pipelines.workflow import folds_of, load_task
 from groundswell.train.task import Export
 
 
@@ -50,20 +49,6 @@ class _MeanModule(nn.Module):
     def forward(self, x: Tensor, spacing_m: Tensor | None = None) -> Tensor:
         answers = [member(x, spacing_m) for member in self.members]
         return torch.stack(answers).mean(dim=0)
-
-
-def folds_of(run: RunFolder, fold: int) -> list[int]:
-    """Folds (from 0) meant by a number from the command line: one fold from 1, or all by 0.
-
-    Raises:
-        InputError: the run has no such fold, or it is not trained.
-    """
-    if not (run.path / "predictions.parquet").exists():
-        raise InputError("The run is not trained yet", where=run.path, fix=f"Go on with: groundswell resume {run.path}")
-    folds = SplitManifest.read(run.path, load_archive(run.path).table).folds
-    if not 0 <= fold <= folds:
-        raise InputError(f"The run has no fold {fold}", where=run.path, fix=f"It has folds 1 to {folds}; 0 takes all")
-    return list(range(folds)) if fold == 0 else [fold - 1]
 
 
 def tasks_of(run: RunFolder, folds: Sequence[int]) -> list[DasTask]:

@@ -1,4 +1,4 @@
-"""das: QuakeML 1.2, as much of it as event catalogues need. XML comes from other people and is parsed by defusedxml."""
+"""das: QuakeML 1.2: events with the times at which they were seen, read and written."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from groundswell.core.errors import InputError
-from groundswell.core.optional import require
+from groundswell.data.quakeml import children, facts_of, parse_events, preferred, text_at
 
 _QUAKEML = "http://quakeml.org/xmlns/quakeml/1.2"
 _BED = "http://quakeml.org/xmlns/bed/1.2"
@@ -21,70 +20,33 @@ FACTS = "groundswell detection "
 _EVENT_TYPE = {"earthquake": "earthquake", "quarry_blast": "quarry blast"}
 
 
-def parse_quakeml(path: Path) -> list[dict[str, Any]]:
-    """Events of a QuakeML file, as rows of a catalogue (see ``catalogue.COLUMNS``); times stay ISO 8601 text.
+def parse_quakeml(data: bytes, where: Path) -> list[dict[str, Any]]:
+    """Events of a QuakeML document, as rows of a catalogue (see ``catalogue.COLUMNS``); times stay ISO 8601 text.
 
     The preferred origin and magnitude are taken, or else the first. ``start`` is the earliest P pick, or that written
     by :func:`quakeml_of`, which alone also gives ``stop``.
 
+    Args:
+        data: the document.
+        where: its name, for errors.
+
     Raises:
-        InputError: not readable, not XML, or without any event parameters.
+        InputError: not XML, declaring entities, or without any event parameters.
     """
-    xml = require("defusedxml.ElementTree", extra="das", purpose="Reading QuakeML")
-    try:
-        root = xml.parse(path).getroot()
-    except FileNotFoundError as error:
-        raise InputError("There is no such catalogue", where=path) from error
-    except ET.ParseError as error:
-        raise InputError(f"The catalogue cannot be read as XML: {error}", where=path) from error
-    except OSError as error:
-        raise InputError(f"The catalogue cannot be read: {error.strerror}", where=path) from error
-    except ValueError as error:  # what defusedxml refuses
-        raise InputError(f"The catalogue cannot be read as XML safely: it declares entities ({error})",
-                         where=path, fix="Take the declarations (<!DOCTYPE ...>) out") from error
-    parameters = [e for e in root.iter() if _name(e) == "eventParameters"]
-    if not parameters:
-        raise InputError("This XML file is not QuakeML: it has no eventParameters", where=path)
-    return [_event(e) for whole in parameters for e in whole if _name(e) == "event"]
+    return [_row(event) for event in parse_events(data, where=where, extra="das")]
 
 
-def _name(element: ET.Element) -> str:
-    return str(element.tag).rpartition("}")[2]
-
-
-def _children(element: ET.Element, name: str) -> list[ET.Element]:
-    return [child for child in element if _name(child) == name]
-
-
-def _text(element: ET.Element | None, *path: str) -> str:
-    """Text at a path of element names, empty where there is none."""
-    for name in path:
-        found = _children(element, name) if element is not None else []
-        element = found[0] if found else None
-    return (element.text or "").strip() if element is not None else ""
-
-
-def _preferred(event: ET.Element, kind: str) -> ET.Element | None:
-    candidates = _children(event, kind)
-    wanted = _text(event, f"preferred{kind.capitalize()}ID")
-    chosen = [c for c in candidates if wanted and c.get("publicID") == wanted] or candidates
-    return chosen[0] if chosen else None
-
-
-def _event(event: ET.Element) -> dict[str, Any]:
-    origin, magnitude = _preferred(event, "origin"), _preferred(event, "magnitude")
-    depth_m = _text(origin, "depth", "value")
-    facts = {}
-    for comment in _children(event, "comment"):
-        text = _text(comment, "text")
+def _row(event: ET.Element) -> dict[str, Any]:
+    row: dict[str, Any] = dict(facts_of(event))
+    depth_m = row.pop("depth_m")
+    own = {}
+    for comment in children(event, "comment"):
+        text = text_at(comment, "text")
         if text.startswith(FACTS):
-            facts = _facts(text.removeprefix(FACTS))
-    return {"event_id": str(event.get("publicID", "")).rpartition("/")[2], "time": _text(origin, "time", "value"),
-            "latitude": _text(origin, "latitude", "value"), "longitude": _text(origin, "longitude", "value"),
-            "depth_km": float(depth_m) / 1000 if _is_number(depth_m) else "",
-            "magnitude": _text(magnitude, "mag", "value"),
-            "kind": _text(event, "type"), "start": str(facts.get("start") or _first_p(event, origin)),
-            "stop": str(facts.get("stop") or facts.get("end") or "")}
+            own = _facts(text.removeprefix(FACTS))
+    return row | {"depth_km": float(depth_m) / 1000 if _is_number(depth_m) else "",
+                  "start": str(own.get("start") or _first_p(event)),
+                  "stop": str(own.get("stop") or own.get("end") or "")}
 
 
 def _facts(text: str) -> dict[str, Any]:
@@ -102,12 +64,13 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _first_p(event: ET.Element, origin: ET.Element | None) -> str:
-    """The earliest pick that it or an arrival calls P; empty where there is none."""
-    phase = {pick.get("publicID"): _text(pick, "phaseHint") for pick in _children(event, "pick")}
-    for arrival in _children(origin, "arrival") if origin is not None else []:
-        phase[_text(arrival, "pickID")] = _text(arrival, "phase")
-    times = [_text(pick, "time", "value") for pick in _children(event, "pick")
+def _first_p(event: ET.Element) -> str:
+    """The earliest pick that it or an arrival of the preferred origin calls P; empty where there is none."""
+    origin = preferred(event, "origin")
+    phase = {pick.get("publicID"): text_at(pick, "phaseHint") for pick in children(event, "pick")}
+    for arrival in children(origin, "arrival") if origin is not None else []:
+        phase[text_at(arrival, "pickID")] = text_at(arrival, "phase")
+    times = [text_at(pick, "time", "value") for pick in children(event, "pick")
              if phase.get(pick.get("publicID"), "").upper().startswith("P")]
     return min((t for t in times if t), default="")
 
