@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -32,12 +31,14 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
 
 
 def test_help_takes_under_half_a_second() -> None:
+    # Of processor time: the machine's other work is not ours to answer for.
     took = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = os.times()
         groundswell("--help")
-        took.append(time.perf_counter() - start)
-    assert min(took) < 0.5
+        after = os.times()
+        took.append(after.children_user - before.children_user + after.children_system - before.children_system)
+    assert 0 < min(took) < 0.5
 
 
 def test_a_mistyped_command_is_answered_with_the_nearest() -> None:

@@ -16,6 +16,9 @@ from groundswell.core.registry import discover
 EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "das": (("obspy", "aeon", "defusedxml"),
             "miniSEED records, catalogues in QuakeML, the MiniRocket rival; vendor HDF5, TDMS and SEG-Y need no extra"),
+    "geomag": (("aeon", "obspy", "defusedxml"),
+               "the MiniRocket rival, earthquake catalogues in QuakeML, station metadata"),
+    "cluster": (("dask", "distributed", "dask_jobqueue"), "running many fits through Dask, here or on a cluster"),
     "export": (("onnx", "onnxscript", "onnxruntime"), "writing models as ONNX and predicting from them without torch"),
     "docs": (("sphinx", "pydata_sphinx_theme", "myst_parser", "sphinx_gallery"), "building the documentation"),
     "dev": (("pytest", "ruff", "mypy", "hypothesis", "importlinter", "dascore"), "the test suite and the checks"),

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def pipeline_of_model(model: Path) -> Pipeline:
-    """The pipeline that a run folder or an exported file belongs to.
+    """The pipeline that a run folder, an exported file or a saved ensemble belongs to.
 
     Raises:
-        InputError: it is neither.
+        InputError: it is none of them.
     """
     if model.is_dir():
         return get_pipeline(RunFolder.open(model).pipeline)
@@ -29,7 +29,13 @@ def pipeline_of_model(model: Path) -> Pipeline:
         if not isinstance(name, str):
             raise InputError("The exported file does not say which pipeline made it", where=model)
         return get_pipeline(name)
-    raise InputError("This is neither the folder of a run nor an exported .onnx file", where=model)
+    if model.suffix == ".json" and model.is_file():
+        facts = read_json(model)
+        if isinstance(facts, dict) and isinstance(facts.get("pipeline"), str):
+            return get_pipeline(facts["pipeline"])
+        raise InputError("This file does not say which pipeline it belongs to", where=model)
+    raise InputError("This is neither the folder of a run, nor an exported .onnx file, nor a saved ensemble's "
+                     "configuration (.json)", where=model)
 
 
 def list_runs(folder: Path) -> list[dict[str, Any]]:
@@ -53,6 +59,7 @@ def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
              if c["kind"] == "null" and "metrics" in c]
     note = metrics["note"]
     remarks = [*(["simulated data"] if note.get("simulated") else []),
+               *(mark.partition(". ")[0] for mark in note.get("marks", [])),
                *([f"leaking split allowed: {note['allow_leakage']}"] if note.get("allow_leakage") else []),
                *([] if metrics["controls"] else ["no controls"])]
     head: dict[str, Any] = {"metric": f"{metrics['unit']} accuracy", "value": accuracy["value"],

@@ -1,0 +1,1 @@
+"""geomag: pictures of a folder of results, each drawn from the files that a study leaves under the seed's names."""

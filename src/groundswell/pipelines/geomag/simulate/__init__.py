@@ -1,0 +1,1 @@
+"""geomag: a physics-based generator of labelled windows with known truth; import its modules, e.g. ``.simulating``."""
