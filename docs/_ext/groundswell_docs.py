@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import html
 import importlib
 import pkgutil
@@ -10,10 +11,13 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-SEED_KEYS = Path(__file__).resolve().parent.parent / "pipelines" / "seed-keys.md"
+PAGES = Path(__file__).resolve().parent.parent / "pipelines"
+SEED_KEYS = {"das": PAGES / "seed-keys.md", "geomag": PAGES / "geomag-seed-keys.md"}
+"""By pipeline, the page with the names that its seed gave to keys."""
 
 
 def modules_of(room: str) -> list[str]:
@@ -36,12 +40,12 @@ def table_rows(page: Path) -> list[list[str]]:
     return rows[1:]
 
 
-def seed_names(page: Path = SEED_KEYS) -> dict[str, str]:
+def seed_names(pipeline: str) -> dict[str, str]:
     """The seed's key by ours, from the table of both."""
     found: dict[str, str] = {}
-    for seed, ours, *_ in table_rows(page):
+    for seed, ours, *_ in table_rows(SEED_KEYS[pipeline]) if pipeline in SEED_KEYS else []:
         for key in re.findall(r"`([a-z_.]+)`", ours):
-            found[key] = ", ".join(filter(None, [found.get(key), seed.strip("`")]))
+            found[key] = ", ".join(filter(None, [found.get(key), seed.replace("`", "")]))
     return found
 
 
@@ -74,7 +78,7 @@ class RecipeTable(SphinxDirective):
         from groundswell.core.recipe import describe_recipe
         from groundswell.core.registry import get_pipeline
 
-        seed = seed_names()
+        seed = seed_names(self.arguments[0])
         parts: dict[str, list[tuple[str, ...]]] = {}
         for key, kind, default, meaning in describe_recipe(get_pipeline(self.arguments[0]).recipe_class()):
             row = (key, _type(kind), default, " ".join(meaning.split()), seed.get(key, ""))
@@ -92,6 +96,19 @@ class RecipeTable(SphinxDirective):
 def escape_names(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
     """In docstrings a name that ends in an underscore (``val_``) is a name and no link."""
     lines[:] = [re.sub(r"(?<![`\w])(\w+)_(?![\w`])", r"\1\\_", line) if "`" not in line else line for line in lines]
+
+
+def keep_sentences(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """What stands before a colon in the docstring of an attribute is the beginning of a sentence and no type."""
+    if what == "attribute":
+        lines[:0] = ["..", ""]  # a comment without words, where a type would be looked for
+
+
+def leave_builtins(app: Sphinx, doctree: nodes.document) -> None:
+    """``type`` in a signature is Python's own, whatever attributes of ours have the same name."""
+    for reference in list(doctree.findall(pending_xref)):
+        if reference["refdomain"] == "py" and hasattr(builtins, reference["reftarget"]):
+            reference.replace_self(nodes.inline(text=reference["reftarget"]))
 
 
 def _type(kind: str) -> str:
@@ -129,7 +146,9 @@ def _row(paragraphs: list[nodes.paragraph]) -> nodes.row:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
+    app.connect("autodoc-process-docstring", keep_sentences, priority=400)  # before napoleon, which would see a type
     app.connect("autodoc-process-docstring", escape_names)
+    app.connect("doctree-read", leave_builtins)
     app.add_directive("api-of-room", ApiOfRoom)
     app.add_directive("recipe-table", RecipeTable)
     return {"parallel_read_safe": True}
