@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import re
 from pathlib import Path
 
@@ -175,7 +174,6 @@ def data_set(count: int = 40) -> TensorDataset:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     """A GRU trained in two folds by the call of the notebooks, and what it returned."""
-    os.environ["GROUNDSWELL_QUIET"] = "1"
     out = tmp_path_factory.mktemp("gru")
     results = kfold_train_eval(
         "gru", data_set(), out, groups=np.arange(40), loss_fn=nn.CrossEntropyLoss(weight=torch.ones(2)),

@@ -24,6 +24,8 @@ START_S = 120.0
 """So long our own cluster may be without a worker."""
 RESULT_S = 30
 """So long a result may take to arrive, once it is there."""
+FORGETS = 3
+"""So often a task is handed over again whose key the scheduler forgot, as it can when a worker dies with its result."""
 _PURPOSE = "Running tasks through Dask"
 
 
@@ -111,6 +113,8 @@ class DaskPool:
         self._number = 0
         self._completed: Any = as_completed(loop=client.loop)  # type: ignore[no-untyped-call]
         self._names: dict[Any, str] = {}
+        self._calls: dict[str, Call[Any]] = {}
+        self._forgotten: dict[str, int] = {}
         self._ready: list[tuple[str, Answer[Any]]] = []
         self._asked = self._lost = False
         self._manned = time.monotonic()
@@ -131,6 +135,7 @@ class DaskPool:
     def submit(self, name: str, call: Call[Any]) -> None:
         """Hand a task over; one that cannot be pickled has failed."""
         self._number += 1
+        self._calls[name] = call
         key = f"{name}-{self._run}-{self._number}"
         try:
             future = self._client.submit(dask_worker.perform, self._run, key, self._threads, *call, key=key, retries=0,
@@ -150,7 +155,9 @@ class DaskPool:
         found, self._ready = self._ready, []
         for future in self._completed.next_batch(block=False):
             answer = self._answer(future)
-            if answer is None:
+            if answer is None and future.status == "cancelled":
+                self.submit(name := self._names.pop(future), self._calls[name])
+            elif answer is None:
                 self._completed.add(future)
             else:
                 found.append((self._names.pop(future), answer))
@@ -177,6 +184,10 @@ class DaskPool:
             return failed(raised)
         if self._asked and self._client.status == "running":
             return Answer("dropped")
+        name = self._names[future]
+        self._forgotten[name] = self._forgotten.get(name, 0) + 1
+        if self._client.status == "running" and self._forgotten[name] <= FORGETS:
+            return None
         self._lost = True
         raise FailureError("The Dask scheduler went away, or somebody cancelled the tasks",
                            fix="Start the cluster again, then resume")
