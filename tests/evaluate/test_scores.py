@@ -48,7 +48,7 @@ def test_merged_thresholds_move_the_resampled_area_by_little(monkeypatch):
     p = made(3000, 3, 1)
     group = np.arange(3000) // 30
     coarse = score(p, group, QUICK, level="window").metrics
-    monkeypatch.setattr("groundswell.evaluate.metrics._THRESHOLDS", 10**9)
+    monkeypatch.setattr("groundswell.evaluate.areas._THRESHOLDS", 10**9)
     exact = score(p, group, QUICK, level="window").metrics
     for name in ("roc_auc", "pr_auc"):
         assert coarse[name].value == exact[name].value

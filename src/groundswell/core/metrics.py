@@ -43,36 +43,50 @@ def ratio(numerator: NDArray[Any], denominator: NDArray[Any], empty: float = 0.0
     return np.where(denominator == 0, empty, numerator / safe)
 
 
+def margins(confusion: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Hits, support and claims of each class, each of shape (..., classes): all that :data:`SUMMARIES` depend on."""
+    return np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1), confusion.sum(-2)
+
+
 def per_class(confusion: FloatArray) -> dict[str, FloatArray]:
     """Precision, recall, F1 and support of each class, each of shape (..., classes).
 
     A class that is never predicted has precision 0, one that never occurs has recall 0, as in scikit-learn with
     ``zero_division=0``.
     """
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    support, claimed = confusion.sum(-1), confusion.sum(-2)
+    return per_class_of_margins(*margins(confusion))
+
+
+def per_class_of_margins(hits: FloatArray, support: FloatArray, claimed: FloatArray) -> dict[str, FloatArray]:
+    """:func:`per_class` from what :func:`margins` gives."""
     return {"precision": ratio(hits, claimed), "recall": ratio(hits, support),
             "f1": ratio(2 * hits, support + claimed), "support": support}
 
 
 def accuracy(confusion: FloatArray) -> FloatArray:
     """Share of samples on the diagonal; nan where there are none. Shape (...)."""
-    hits = np.trace(confusion, axis1=-2, axis2=-1)
-    return ratio(hits, confusion.sum((-2, -1)), np.nan)
+    hits, support, _ = margins(confusion)
+    return ratio(hits.sum(-1), support.sum(-1), np.nan)
 
 
 def balanced_accuracy(confusion: FloatArray) -> FloatArray:
     """Mean recall of the classes that occur; nan where there are none. Shape (...)."""
-    support = confusion.sum(-1)
-    recall = ratio(np.diagonal(confusion, axis1=-2, axis2=-1), support)
-    return ratio(recall.sum(-1), (support > 0).sum(-1).astype(np.float64), np.nan)
+    hits, support, _ = margins(confusion)
+    return _mean_recall(hits, support)
+
+
+def _mean_recall(hits: FloatArray, support: FloatArray) -> FloatArray:
+    return ratio(ratio(hits, support).sum(-1), (support > 0).sum(-1).astype(np.float64), np.nan)
 
 
 def matthews(confusion: FloatArray) -> FloatArray:
     """Matthews correlation of any number of classes (Gorodkin 2004, R_K); 0 where it is 0/0. Shape (...)."""
-    hits = np.trace(confusion, axis1=-2, axis2=-1)
-    total, support, claimed = confusion.sum((-2, -1)), confusion.sum(-1), confusion.sum(-2)
-    covariance = hits * total - (support * claimed).sum(-1)
+    return _matthews(*margins(confusion))
+
+
+def _matthews(hits: FloatArray, support: FloatArray, claimed: FloatArray) -> FloatArray:
+    total = support.sum(-1)
+    covariance = hits.sum(-1) * total - (support * claimed).sum(-1)
     spread = (total**2 - (support**2).sum(-1)) * (total**2 - (claimed**2).sum(-1))
     return ratio(covariance, np.sqrt(np.maximum(spread, 0.0)))
 
@@ -82,22 +96,52 @@ def majority_rate(confusion: FloatArray) -> FloatArray:
     return ratio(confusion.sum(-1).max(-1), confusion.sum((-2, -1)), np.nan)
 
 
+def weighted_recall(hits: FloatArray, support: FloatArray, weight: FloatArray) -> FloatArray:
+    """Mean recall of the classes that occur, class k counting ``weight[k]``; nan where none of any weight occurs.
+
+    With the frequencies of another population as weights it estimates accuracy there, if only the frequencies differ
+    and not what samples of a class look like (label shift). Shape (...).
+    """
+    there = np.where(support > 0, weight, 0.0)
+    return ratio((there * ratio(hits, support)).sum(-1), there.sum(-1), np.nan)
+
+
+def top_k(probability: FloatArray, truth: NDArray[np.int64], k: int) -> FloatArray:
+    """Whether the truth is among the k most probable classes of each sample, float64, shape (n,).
+
+    Classes that are exactly as probable as the truth share the places that are left among the k, so that equal
+    probabilities for all classes score k in the number of classes, whatever the order of the classes.
+
+    Args:
+        probability: shape (n, classes).
+        truth: class indices, none negative, shape (n,).
+        k: at least 1.
+    """
+    given = probability[np.arange(len(truth)), truth][:, None]
+    above, level = (probability > given).sum(1), (probability == given).sum(1)
+    return np.clip((k - above) / level, 0.0, 1.0)
+
+
 def summary(confusion: FloatArray) -> dict[str, FloatArray]:
     """Every score of :data:`SUMMARIES`, each of shape (...).
 
     Macro means are over the classes that occur in truth or prediction, weighted ones weigh each class by how often it
     occurs (so that weighted recall is accuracy).
     """
-    each = per_class(confusion)
-    support = each["support"]
+    return summary_of_margins(*margins(confusion))
+
+
+def summary_of_margins(hits: FloatArray, support: FloatArray, claimed: FloatArray) -> dict[str, FloatArray]:
+    """:func:`summary` from what :func:`margins` gives: three numbers a class, not one a pair of classes."""
+    each = per_class_of_margins(hits, support, claimed)
     total = support.sum(-1)
-    present = (support + confusion.sum(-2) > 0).sum(-1).astype(np.float64)
-    found = {"accuracy": accuracy(confusion), "balanced_accuracy": balanced_accuracy(confusion)}
+    present = (support + claimed > 0).sum(-1).astype(np.float64)
+    found = {"accuracy": ratio(hits.sum(-1), total, np.nan), "balanced_accuracy": _mean_recall(hits, support)}
     for name in ("precision", "recall", "f1"):
         found[f"{name}_macro"] = ratio(each[name].sum(-1), present, np.nan)
     for name in ("precision", "recall", "f1"):
         found[f"{name}_weighted"] = ratio((each[name] * support).sum(-1), total, np.nan)
-    found["mcc"] = np.where(total == 0, np.nan, matthews(confusion))
+    found["mcc"] = np.where(total == 0, np.nan, _matthews(hits, support, claimed))
     return found
 
 

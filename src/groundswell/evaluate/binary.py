@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from groundswell.core.errors import InputError
 from groundswell.core.metrics import binary_summary
 from groundswell.data.predictions import Predictions
+from groundswell.evaluate.areas import class_area_estimates
 from groundswell.evaluate.calibration import calibrate
 from groundswell.evaluate.intervals import Estimate, accuracy_estimate, bootstrap, sums_by_group
-from groundswell.evaluate.metrics import class_area_estimates
 from groundswell.evaluate.recipe import EvaluateRecipe
 
 SCORES = ("accuracy", "balanced_accuracy", "f1_weighted", "precision_weighted", "recall_weighted", "sensitivity",

@@ -28,7 +28,7 @@ class Estimate:
     Attributes:
         value: ``None`` where it is not defined.
         low, high: ends of the interval, ``None`` where there is none.
-        method: "wilson", "bootstrap" or "".
+        method: "wilson", "bootstrap", "wilson of groups" or "".
         why: why there is no value or no interval; else empty.
     """
 
@@ -65,6 +65,15 @@ def accuracy_estimate(hits: float, trials: float, confidence: float) -> Estimate
         return Estimate(None, why="nothing was scored")
     low, high = wilson(hits, trials, confidence)
     return Estimate(hits / trials, low, high, "wilson")
+
+
+def clustered(estimate: Estimate, groups: int, confidence: float) -> Estimate:
+    """A share with the interval of its bootstrap or, where every resample gave the same share (all right, none right),
+    with Wilson's interval of as many trials as there are groups: neighbours that answer alike count once."""
+    if estimate.value is None or estimate.low is not None or groups < 2:
+        return estimate
+    low, high = wilson(estimate.value * groups, groups, confidence)
+    return Estimate(estimate.value, low, high, "wilson of groups")
 
 
 def sums_by_group(group: NDArray[np.int64], column: NDArray[np.int64], columns: int,

@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
-from groundswell.core.metrics import SUMMARIES, confusion_matrix, majority_rate, per_class, ratio, summary
-from groundswell.data.predictions import Predictions
-from groundswell.evaluate.intervals import (
-    Estimate,
-    accuracy_estimate,
-    bootstrap,
-    interval,
-    resample,
-    sums_by_group,
+from groundswell.core.metrics import (
+    SUMMARIES,
+    confusion_matrix,
+    majority_rate,
+    per_class,
+    ratio,
+    summary_of_margins,
+    top_k,
+    weighted_recall,
 )
+from groundswell.data.predictions import Predictions
+from groundswell.evaluate.areas import MANY_CLASSES, Curves, area_estimates, curves_of
+from groundswell.evaluate.intervals import Estimate, accuracy_estimate, bootstrap, clustered, sums_by_group
 from groundswell.evaluate.recipe import EvaluateRecipe
 
 FloatArray = NDArray[np.float64]
 
-_THRESHOLDS = 2048  # of a curve, while resampling; finer ones move an area by far less than its interval
+TOP = 5
+"""A top-5 accuracy is given where there are more classes than that and each sample is a unit, or many classes."""
 
-
-@dataclass(frozen=True)
-class Curves:
-    """ROC and precision-recall curve of one class against the rest, thresholds falling.
-
-    Attributes:
-        false_positive_rate, true_positive_rate: from (0, 0) to (1, 1).
-        recall, precision: one point a threshold, after an opening point at recall 0.
-        roc_auc: area under the first; ties count half.
-        pr_auc: average precision, the step-wise area under the second (no interpolation).
-        prevalence: share of the class, which is the precision of guessing.
-    """
-
-    false_positive_rate: list[float]
-    true_positive_rate: list[float]
-    recall: list[float]
-    precision: list[float]
-    roc_auc: float
-    pr_auc: float
-    prevalence: float
+EXTRAS = ("top5_accuracy", "prevalence_weighted_accuracy")
+"""Scores that :attr:`Scores.metrics` has only where they are asked for, in the order reports show them."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +37,18 @@ class Scores:
     """What predictions are worth at one level.
 
     Attributes:
-        level: "window", "event" or "group".
+        level: "window", "event", "group" or "sample".
         classes: names, in the order of rows and columns of ``confusion``.
         samples: how many were scored (those whose truth is known).
         unknown: how many were left out because it is not.
         groups: how many groups they belong to; the bootstrap draws these.
         majority_rate: share of the most frequent true class.
         confusion: counts, truth along the rows.
-        by_class: precision, recall, f1, support, roc_auc, pr_auc of each class (areas are null where undefined).
+        by_class: precision, recall, f1, support, roc_auc, pr_auc of each class (areas are null where undefined, and so
+            is all but the support of a class with fewer than ``n_min`` samples, see :func:`refuses`).
         metrics: :data:`groundswell.core.metrics.SUMMARIES`, ``roc_auc`` and ``pr_auc`` (one class against the rest,
-            mean over classes).
-        curves: of each class that has both members and others.
+            mean over classes); where asked for also ``top5_accuracy`` and ``prevalence_weighted_accuracy``.
+        curves: of each class that has both members and others; none with more than :data:`MANY_CLASSES` classes.
     """
 
     level: str
@@ -82,23 +68,39 @@ class Scores:
         return self.metrics["accuracy"]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able, without the curves (they follow from the predictions)."""
-        value = asdict(self)
-        del value["curves"]
+        """JSON-able, without the curves (they follow from the predictions); of many classes also without what there is
+        of each, which the evaluation lists once."""
+        value = asdict(replace(self, curves={}))
+        for name in ("curves", *(("confusion", "by_class", "classes") if self.many else ())):
+            del value[name]
         return value
+
+    @property
+    def many(self) -> bool:
+        """Whether there are more than :data:`MANY_CLASSES` classes."""
+        return len(self.classes) > MANY_CLASSES
+
+
+def refuses(level: str, classes: int) -> bool:
+    """Whether classes with fewer than ``n_min`` samples get no numbers of their own.
+
+    With a few classes of events (two, as a rule) each class is the other's complement and is always shown.
+    """
+    return level == "sample" or classes > MANY_CLASSES
 
 
 def score(predictions: Predictions, group: NDArray[np.int64], recipe: EvaluateRecipe, *, level: str,
-          seed: int = 0) -> Scores:
+          seed: int = 0, prevalence: FloatArray | None = None) -> Scores:
     """Score predictions whose truth is known.
 
     Args:
         predictions: of windows or of aggregated units.
         group: number of each prediction's group, from 0, shape (n,).
         recipe: confidence and number of resamples.
-        level: "window", "event" or "group". Windows of one event are not independent, so the accuracy of windows has
-            a bootstrap interval, that of units Wilson's.
+        level: "window", "event", "group" or "sample". Windows of one event are not independent, nor are samples of one
+            place, so their accuracy has a bootstrap interval, that of other units Wilson's.
         seed: of the bootstrap.
+        prevalence: frequency of each class to weigh recall by, any scale, shape (classes,).
     """
     known = predictions.truth >= 0
     unknown = int((~known).sum())
@@ -106,112 +108,57 @@ def score(predictions: Predictions, group: NDArray[np.int64], recipe: EvaluateRe
     group = np.unique(group[known], return_inverse=True)[1].astype(np.int64)
     classes, groups = len(predictions.classes), int(group.max()) + 1 if len(group) else 0
     confusion = confusion_matrix(predictions.truth, predictions.predicted, classes)
-    metrics = _confusion_estimates(predictions, group, recipe, seed)
-    if level != "window":
+    metrics = _margin_estimates(predictions, group, recipe, seed, prevalence, refuses(level, classes))
+    if level == "sample":
+        metrics["accuracy"] = clustered(metrics["accuracy"], groups, recipe.confidence)
+    elif level != "window":
         metrics["accuracy"] = accuracy_estimate(float(np.trace(confusion)), float(confusion.sum()), recipe.confidence)
-    metrics.update(_area_estimates(predictions, group, groups, recipe, seed))
-    curves = {name: _curves(predictions, k) for k, name in enumerate(predictions.classes)
-              if 0 < (predictions.truth == k).sum() < len(predictions)}
-    each = per_class(confusion)
-    by_class = {name: {**{m: float(values[k]) for m, values in each.items()},
-                       "roc_auc": curves[name].roc_auc if name in curves else None,
-                       "pr_auc": curves[name].pr_auc if name in curves else None}
-                for k, name in enumerate(predictions.classes)}
+    metrics.update(area_estimates(predictions, group, groups, recipe, seed))
+    curves = {name: curves_of(predictions, k) for k, name in enumerate(predictions.classes)
+              if classes <= MANY_CLASSES and 0 < (predictions.truth == k).sum() < len(predictions)}
     rate = float(majority_rate(confusion))
     return Scores(level, predictions.classes, len(predictions), unknown, groups, rate if np.isfinite(rate) else None,
-                  confusion.astype(int).tolist(), by_class, metrics, curves)
+                  confusion.astype(int).tolist(), _by_class(predictions.classes, confusion, curves, recipe, level),
+                  metrics, curves)
 
 
-def _confusion_estimates(predictions: Predictions, group: NDArray[np.int64], recipe: EvaluateRecipe,
-                         seed: int) -> dict[str, Estimate]:
-    if not len(predictions):
-        return {name: Estimate(None, why="nothing was scored") for name in SUMMARIES}
+def _by_class(classes: tuple[str, ...], confusion: FloatArray, curves: dict[str, Curves], recipe: EvaluateRecipe,
+              level: str) -> dict[str, dict[str, float | None]]:
+    each = per_class(confusion)
+    found: dict[str, dict[str, float | None]] = {}
+    for k, name in enumerate(classes):
+        row: dict[str, float | None] = {m: float(values[k]) for m, values in each.items()}
+        row |= {area: getattr(curves[name], area) if name in curves else None for area in ("roc_auc", "pr_auc")}
+        if refuses(level, len(classes)) and each["support"][k] < recipe.n_min:
+            row = {m: value if m == "support" else None for m, value in row.items()}
+        found[name] = row
+    return found
+
+
+def _margin_estimates(predictions: Predictions, group: NDArray[np.int64], recipe: EvaluateRecipe, seed: int,
+                      prevalence: FloatArray | None, top: bool) -> dict[str, Estimate]:
+    """Scores that follow from hits, support and claims of each class: three columns a class, not one a pair."""
     classes = len(predictions.classes)
-    cell = predictions.truth * classes + predictions.predicted
-    return bootstrap(sums_by_group(group, cell, classes * classes),
-                     lambda sums: summary(sums.reshape(-1, classes, classes)),
+    top = top and classes > TOP
+    extra = (*(["top5_accuracy"] if top else []), *([] if prevalence is None else ["prevalence_weighted_accuracy"]))
+    if not len(predictions):
+        return {name: Estimate(None, why="nothing was scored") for name in (*SUMMARIES, *extra)}
+    truth, predicted = predictions.truth, predictions.predicted
+    among = top_k(predictions.probability, truth, TOP) if top else np.zeros(len(truth))
+    column = np.concatenate([truth, truth + classes, predicted + 2 * classes, np.full(len(truth), 3 * classes)])
+    value = np.concatenate([(truth == predicted).astype(np.float64), np.ones(2 * len(truth)), among])
+
+    def scores(sums: FloatArray) -> dict[str, FloatArray]:
+        hits, support, claimed = (sums[:, i * classes:(i + 1) * classes] for i in range(3))
+        found = summary_of_margins(hits, support, claimed)
+        if top:
+            found["top5_accuracy"] = ratio(sums[:, 3 * classes], support.sum(1), np.nan)
+        if prevalence is not None:
+            found["prevalence_weighted_accuracy"] = weighted_recall(hits, support, prevalence)
+        return found
+
+    return bootstrap(sums_by_group(np.tile(group, 4), column, 3 * classes + 1, value), scores,
                      resamples=recipe.bootstrap, confidence=recipe.confidence, seed=seed)
-
-
-def _thresholds(probability: FloatArray, most: int | None) -> tuple[NDArray[np.int64], int]:
-    """Rank of each score among the distinct ones, 0 the highest, at most ``most`` of them (neighbours merged)."""
-    distinct, rank = np.unique(-probability, return_inverse=True)
-    count = len(distinct)
-    if most is not None and count > most:
-        # Equal shares of the samples, not of the distinct values: that is where the curve has its points.
-        upto = np.cumsum(np.bincount(rank, minlength=count))
-        merged = np.minimum((upto - 1) * most // len(probability), most - 1)
-        rank, count = merged[rank], most
-    return rank.astype(np.int64), count
-
-
-def _one_against_rest(predictions: Predictions, k: int, group: NDArray[np.int64],
-                      most: int | None) -> sparse.csr_array:
-    """Members (first half of the columns) and others (second half) at each threshold, by group."""
-    rank, count = _thresholds(predictions.probability[:, k], most)
-    return sums_by_group(group, rank + count * (predictions.truth != k), 2 * count)
-
-
-def _areas(sums: FloatArray) -> dict[str, FloatArray]:
-    """ROC-AUC and average precision from counts at falling thresholds, shape (resamples, 2 thresholds)."""
-    members, others = np.split(sums, 2, axis=1)
-    hits, alarms = members.cumsum(1), others.cumsum(1)
-    total, rest = hits[:, -1], alarms[:, -1]
-    outranked = (members * (rest[:, None] - alarms + others / 2)).sum(1)
-    precision = (members * ratio(hits, hits + alarms)).sum(1)
-    return {"roc_auc": ratio(outranked, total * rest, np.nan),
-            "pr_auc": np.where(rest == 0, np.nan, ratio(precision, total, np.nan))}
-
-
-def _area_estimates(predictions: Predictions, group: NDArray[np.int64], groups: int, recipe: EvaluateRecipe,
-                    seed: int) -> dict[str, Estimate]:
-    names = predictions.classes
-    lacking = [name for k, name in enumerate(names) if not 0 < (predictions.truth == k).sum() < len(predictions)]
-    if lacking:
-        why = f"needs samples both of and outside each class; not so for: {', '.join(lacking)}"
-        return {name: Estimate(None, why=why) for name in ("roc_auc", "pr_auc")}
-    each = [_class_areas(predictions, k, group, recipe, seed) for k in range(len(names))]
-    # The same seed gives the same resamples for every class, so the mean over classes is taken draw by draw.
-    return {name: interval(float(np.mean([values[name] for values, _ in each])),
-                           np.mean([draws[name] for _, draws in each], axis=0), groups, recipe.confidence)
-            for name in ("roc_auc", "pr_auc")}
-
-
-def _class_areas(predictions: Predictions, k: int, group: NDArray[np.int64], recipe: EvaluateRecipe,
-                 seed: int) -> tuple[dict[str, float], dict[str, FloatArray]]:
-    """Areas of class k against the rest, and those of the resamples of the groups."""
-    exact = np.asarray(_one_against_rest(predictions, k, group, None).sum(axis=0)).reshape(1, -1)
-    drawn = resample(_one_against_rest(predictions, k, group, _THRESHOLDS), _areas, resamples=recipe.bootstrap,
-                     seed=seed)
-    return {name: float(value[0]) for name, value in _areas(exact).items()}, drawn
-
-
-def class_area_estimates(predictions: Predictions, k: int, group: NDArray[np.int64], recipe: EvaluateRecipe,
-                         seed: int = 0) -> dict[str, Estimate]:
-    """``roc_auc`` and ``pr_auc`` of class k against the rest, with intervals from resampled groups.
-
-    Args:
-        predictions: of samples whose truth is known; some of class k and some of another.
-        k: index of the class.
-        group: number of each prediction's group, from 0 and without gaps, shape (n,).
-        recipe: confidence and number of resamples.
-        seed: of the bootstrap.
-    """
-    values, draws = _class_areas(predictions, k, group, recipe, seed)
-    groups = int(group.max()) + 1
-    return {name: interval(values[name], draws[name], groups, recipe.confidence) for name in values}
-
-
-def _curves(predictions: Predictions, k: int) -> Curves:
-    single = np.zeros(len(predictions), dtype=np.int64)
-    sums = np.asarray(_one_against_rest(predictions, k, single, None).sum(axis=0), dtype=np.float64)
-    members, others = np.split(sums, 2)
-    hits, alarms = members.cumsum(), others.cumsum()
-    areas = _areas(sums.reshape(1, -1))
-    precision, recall = ratio(hits, hits + alarms), hits / hits[-1]
-    return Curves([0.0, *(alarms / alarms[-1]).tolist()], [0.0, *recall.tolist()], [0.0, *recall.tolist()],
-                  [float(precision[0]), *precision.tolist()], float(areas["roc_auc"][0]), float(areas["pr_auc"][0]),
-                  float(hits[-1] / len(predictions)))
 
 
 def classification_report(scores: Scores) -> str:
@@ -220,16 +167,20 @@ def classification_report(scores: Scores) -> str:
     lines = [f"{scores.samples} {scores.level}s of {scores.groups} groups",
              f"{'':{width}}  {'precision':>9}  {'recall':>9}  {'f1':>9}  {'support':>9}"]
     for name, row in scores.by_class.items():
-        cells = "  ".join(f"{row[m]:9.3f}" for m in ("precision", "recall", "f1"))
+        cells = "  ".join(_cell(row[m]) for m in ("precision", "recall", "f1"))
         lines.append(f"{name:{width}}  {cells}  {int(row['support'] or 0):9d}")
     for mean in ("macro", "weighted"):
-        values = (scores.metrics[f"{m}_{mean}"].value for m in ("precision", "recall", "f1"))
-        cells = "  ".join(f"{'-':>9}" if value is None else f"{value:9.3f}" for value in values)
+        cells = "  ".join(_cell(scores.metrics[f"{m}_{mean}"].value) for m in ("precision", "recall", "f1"))
         lines.append(f"{mean + ' mean':{width}}  {cells}  {scores.samples:9d}")
     lines.append("")
-    for name in ("accuracy", "balanced_accuracy", "mcc", "roc_auc", "pr_auc"):
-        lines.append(f"{name.replace('_', ' '):{max(width, 17)}}  {written(scores.metrics[name])}")
+    for name in ("accuracy", *EXTRAS, "balanced_accuracy", "mcc", "roc_auc", "pr_auc"):
+        if name in scores.metrics:
+            lines.append(f"{name.replace('_', ' '):{max(width, 17)}}  {written(scores.metrics[name])}")
     return "\n".join(lines) + "\n"
+
+
+def _cell(value: float | None) -> str:
+    return f"{'-':>9}" if value is None else f"{value:9.3f}"
 
 
 def written(estimate: Estimate, digits: int = 3) -> str:

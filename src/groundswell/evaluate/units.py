@@ -20,11 +20,12 @@ class Units:
     """Which unit each row of a table belongs to, and what is true of each unit.
 
     Attributes:
-        level: "event" or "group", the column that names the units.
+        level: "event" or "group", the column that names the units; "sample" where every row is a unit of its own.
         of_row: position of each row's unit in ``names``, -1 for rows that belong to none; int64, shape (rows,).
         names: of the units, shape (units,), in order of first appearance.
         truth: class index into ``classes``, -1 where no row of the unit has a label other than noise; int64.
-        group: of each unit's first row, shape (units,).
+        group: of each unit's first row, shape (units,); what a bootstrap draws. Of samples it is their ``cluster``
+            where the table has that column.
         classes: the table's, without noise.
     """
 
@@ -44,12 +45,50 @@ def event_classes(classes: tuple[str, ...]) -> NDArray[np.int64]:
     return np.array([k for k, name in enumerate(classes) if name != NOISE], dtype=np.int64)
 
 
+def of_samples(table: SampleTable) -> bool:
+    """Whether each row of the table is a unit of its own, such as one photograph of one plant."""
+    return table.origin.get("unit") == "sample"
+
+
+def clusters_of(table: SampleTable) -> NDArray[np.object_]:
+    """What a bootstrap draws as a whole, by name, for each row: the groups, or the column ``cluster`` of a table whose
+    rows are units of their own (neighbours resemble each other far beyond the groups that a split keeps together).
+
+    Raises:
+        InputError: a row has no cluster.
+    """
+    if not (of_samples(table) and table.has("cluster")):
+        return table.groups()
+    cluster = table.column("cluster")
+    if cluster.isna().any():
+        raise InputError("A sample has no cluster", where=str(table.column("sample_id")[int(cluster.isna().argmax())]),
+                         fix="Give each row a cluster, or leave the column out")
+    return cluster.astype(str).to_numpy(dtype=object)
+
+
+def _samples(table: SampleTable) -> Units:
+    keep, new_index = _kept(table.classes)
+    return Units("sample", np.arange(len(table)), table.column("sample_id").to_numpy(dtype=object),
+                 new_index[table.labels()], clusters_of(table), tuple(table.classes[k] for k in keep))
+
+
+def _kept(classes: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The classes that are not noise, and the new index of every old one (-1 for noise and for label -1)."""
+    keep = event_classes(classes)
+    new_index = np.full(len(classes) + 1, -1, dtype=np.int64)  # one more for label -1
+    new_index[keep] = np.arange(len(keep))
+    return keep, new_index
+
+
 def units_of(table: SampleTable) -> Units:
-    """The units of a table: its events where it has any, else its groups.
+    """The units of a table: its samples where its origin says ``{"unit": "sample"}``, its events where it has any, else
+    its groups.
 
     Raises:
         InputError: one unit has windows of two event classes.
     """
+    if of_samples(table):
+        return _samples(table)
     level, names = "group", table.groups()
     if table.has("event"):
         events = table.column("event").fillna("").astype(str).to_numpy(dtype=object)
@@ -57,9 +96,7 @@ def units_of(table: SampleTable) -> Units:
             level, names = "event", events
     of_row, uniques = pd.factorize(pd.Series(names, dtype=object).where(names != "", None))
     unit_names = np.asarray(uniques, dtype=object)
-    keep = event_classes(table.classes)
-    new_index = np.full(len(table.classes) + 1, -1, dtype=np.int64)  # one more for label -1
-    new_index[keep] = np.arange(len(keep))
+    keep, new_index = _kept(table.classes)
     label = new_index[table.labels()]
     truth = np.full(len(unit_names), -1, dtype=np.int64)
     told = (of_row >= 0) & (label >= 0)
@@ -121,8 +158,8 @@ def aggregate(predictions: Predictions, table: SampleTable,
 
 
 def groups_of(predictions: Predictions, table: SampleTable) -> NDArray[np.int64]:
-    """Number of the group that each prediction's sample belongs to, from 0, shape (n,)."""
-    groups = table.groups()[table.positions(predictions.sample_id.tolist())]
+    """Number of the group (see :func:`clusters_of`) that each prediction's sample belongs to, from 0, shape (n,)."""
+    groups = clusters_of(table)[table.positions(predictions.sample_id.tolist())]
     return np.asarray(pd.factorize(groups)[0], dtype=np.int64)
 
 
