@@ -1,0 +1,1 @@
+"""biodiversity: simulated observations and embeddings with known effects, for tests, demonstrations and benchmarks."""
