@@ -51,7 +51,7 @@ class EmbeddingSource:
             if 4 * count * reader.spec.values <= self._memory_bytes:
                 self._held[table] = np.empty((count, *reader.spec.shape), np.float32)
                 reader.read_rows(np.arange(count), self._held[table])
-        self._store.close()
+                reader.close()
 
     @property
     def fields(self) -> Mapping[str, Field]:
@@ -78,8 +78,9 @@ class EmbeddingSource:
                 np.take(held, wanted, axis=0, out=out[name], mode="clip")
 
     def close(self) -> None:
-        """Let go of the store's files; tables in memory stay."""
-        self._store.close()
+        """Let go of the tables' files; tables in memory stay."""
+        for table in self._tables.values():
+            self._store.reader(table).close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_held": {}}  # other processes read what they keep themselves

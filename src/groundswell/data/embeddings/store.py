@@ -150,6 +150,7 @@ class EmbeddingStore:
             found = [number.setdefault(name, len(number)) for name in names]
             facts["taxa"] = list(number)
         self.taxa = tuple(number)
+        self._once.clear()
         return np.array(found, np.int64)
 
     @contextlib.contextmanager
@@ -251,8 +252,8 @@ class EmbeddingStore:
         self._once.clear()
 
     def once(self, name: str, build: Callable[[], T]) -> T:
-        """What ``build`` makes of this store's observations: made at the first call, kept under ``name`` until the
-        observations are written again. Not pickled."""
+        """What ``build`` makes of this store's observations and taxa: made at the first call and kept under ``name``
+        until they are written again. Not pickled."""
         if self._process != os.getpid():  # a fork may have copied the lock while another thread held it
             self._lock, self._process = threading.RLock(), os.getpid()
         with self._lock:
