@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,8 +42,9 @@ class Pipeline:
         return getattr(importlib.import_module(f"{self.module}.recipe"), self.recipe)  # type: ignore[no-any-return]
 
     def step(self, name: str) -> Callable[..., Any]:
-        """The function behind a verb."""
-        return getattr(importlib.import_module(f"{self.module}.steps"), name.replace("-", "_"))  # type: ignore[no-any-return]
+        """The function behind a verb; of one that Python keeps for itself, such as import, the name ends in ``_``."""
+        function = name.replace("-", "_") + "_" * keyword.iskeyword(name)
+        return getattr(importlib.import_module(f"{self.module}.steps"), function)  # type: ignore[no-any-return]
 
     def workflow(self) -> Any:
         """The pipeline's :class:`groundswell.pipelines.workflow.Workflow`, imported on demand (heavy)."""

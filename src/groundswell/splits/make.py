@@ -11,6 +11,7 @@ from groundswell.core.errors import InputError
 from groundswell.data.table import SampleTable
 from groundswell.splits.blocks import cut_blocks
 from groundswell.splits.checks import check_classes, listed
+from groundswell.splits.division import Division
 from groundswell.splits.folds import draw_parts, fold_of_units
 from groundswell.splits.groups import Groups
 from groundswell.splits.manifest import SplitManifest
@@ -21,9 +22,18 @@ from groundswell.splits.recipe import SplitRecipe
 _LEAST = {"grouped": 3, "ungrouped": 3, "kfold": 2, "leave_one_out": 2, "stratified": 2}
 """Groups that a class must have, so that it can be learnt and tested (and, in a single split, validated on)."""
 _BY_SAMPLE = ("ungrouped", "stratified")
+OPEN_SET = "open_set"
+"""Fact of a table's origin: it has many classes, of which a part need not have every one. What is tested of a class that
+was not learnt is scored apart."""
+SPATIAL = ("spatial", "temporal", "spatiotemporal", "buffered")
+_IN_SPACE = {"cells", "cell_km", "cell_level", "buffer_m", "together"}
 _KEYS = {"grouped": {"validation", "test"}, "ungrouped": {"validation", "test"}, "kfold": {"validation", "folds"},
          "stratified": {"validation", "folds"}, "leave_one_out": {"validation"},
-         "blocks": {"validation", "folds", "embargo_days"}}
+         "blocks": {"validation", "folds", "embargo_days"}, "published": {"validation"},
+         "spatial": {"validation", "test", *_IN_SPACE}, "buffered": {"validation", "folds", *_IN_SPACE},
+         "temporal": {"validation", "test_from", "match_months", "together"},
+         "spatiotemporal": {"validation", "test", "test_from", "match_months", *_IN_SPACE},
+         "knndm": {"validation", "folds", "space", "prediction_points", *_IN_SPACE}}
 """Keys of the recipe that a regime looks at."""
 
 
@@ -41,13 +51,27 @@ def make_split(table: SampleTable, recipe: SplitRecipe) -> SplitManifest:
     """
     if not len(table):
         raise InputError("There are no samples to split", fix="Look at what the data folder and its labels hold")
+    division = _divide(table, recipe)
+    return SplitManifest.of(table, division.assignment, recipe.regime, recipe.seed,
+                            {**_settings(recipe), **division.settings}, division.stratum)
+
+
+def _divide(table: SampleTable, recipe: SplitRecipe) -> Division:
     if recipe.regime == "blocks":
-        assignment = cut_blocks(table, recipe)
-    elif recipe.by != "group":
-        assignment = deal_values(table, recipe)
-    else:
-        assignment = _deal_units(table, recipe)
-    return SplitManifest.of(table, assignment, recipe.regime, recipe.seed, _settings(recipe))
+        return Division(cut_blocks(table, recipe))
+    if recipe.regime == "published":
+        from groundswell.splits.published import divide_published
+
+        return divide_published(table, recipe)
+    if recipe.regime == "knndm":
+        from groundswell.splits.knndm import divide_knndm
+
+        return divide_knndm(table, recipe)
+    if recipe.regime in SPATIAL:
+        from groundswell.splits.spatial import divide_spatially
+
+        return divide_spatially(table, recipe)
+    return Division(deal_values(table, recipe) if recipe.by != "group" else _deal_units(table, recipe))
 
 
 def _settings(recipe: SplitRecipe) -> dict[str, Any]:
@@ -66,14 +90,14 @@ def _deal_units(table: SampleTable, recipe: SplitRecipe) -> NDArray[np.int8]:
         held = draw_parts(units.stratum, (1 - recipe.holdout, recipe.holdout), recipe.seed, "holdout") == 1
         free = ~held[units.of_row]
         units = of(table, free)
-    _check_groups(units, recipe)
+    _check_groups(units, recipe, open_set=bool(table.origin.get(OPEN_SET)))
     if recipe.regime in ("grouped", "ungrouped"):
         shares = (1 - recipe.validation - recipe.test, recipe.validation, recipe.test)
         part = draw_parts(units.stratum, shares, recipe.seed, "split") + TRAIN
         parts = part.astype(np.int8)[:, None]
     else:
         parts = _rotate(units, recipe)
-    _check_parts(parts, units, recipe)
+    _check_parts(parts, units, recipe, open_set=bool(table.origin.get(OPEN_SET)))
     assignment = np.full((len(table), parts.shape[1]), HOLDOUT, np.int8)
     assignment[free] = parts[units.of_row[free]]
     return assignment
@@ -94,7 +118,7 @@ def _unit(recipe: SplitRecipe) -> str:
     return "sample" if recipe.regime in _BY_SAMPLE else "group"
 
 
-def _check_groups(groups: Groups, recipe: SplitRecipe) -> None:
+def _check_groups(groups: Groups, recipe: SplitRecipe, *, open_set: bool) -> None:
     counts, unit = groups.counts(), _unit(recipe)
     held = " beside the holdout" if recipe.holdout else ""
     total = int(groups.with_event.sum()) if counts else len(groups)
@@ -104,7 +128,7 @@ def _check_groups(groups: Groups, recipe: SplitRecipe) -> None:
         raise InputError(f"{recipe.regime} needs at least {needed} {unit}s{held}, and there are {total} "
                          f"({listed(groups)})", where="split.folds" if many else "split.regime",
                          fix="Label more events" + (f", or set split.folds to {total} or less" if total > 1 else ""))
-    least = _LEAST[recipe.regime]
+    least = 0 if open_set else _LEAST[recipe.regime]
     short = [f"{name} has {count}" for name, count in counts.items() if count < least]
     if short:
         other = ", or use split.regime=leave_one_out, which needs 2" if least > 2 else ""
@@ -113,7 +137,7 @@ def _check_groups(groups: Groups, recipe: SplitRecipe) -> None:
                          fix=f"Label more events of that class{other}")
 
 
-def _check_parts(parts: NDArray[np.int8], groups: Groups, recipe: SplitRecipe) -> None:
+def _check_parts(parts: NDArray[np.int8], groups: Groups, recipe: SplitRecipe, *, open_set: bool) -> None:
     labelled = groups.holds.any(axis=1)
     useful = parts[labelled] if labelled.any() else parts
     for part, name in ((code, name) for code, name in PARTS.items() if code != HOLDOUT):
@@ -121,7 +145,7 @@ def _check_parts(parts: NDArray[np.int8], groups: Groups, recipe: SplitRecipe) -
         if len(empty):
             raise InputError(f"With {len(useful)} groups nothing is left for the {name} part of fold {empty[0] + 1}",
                              where=f"split.regime={recipe.regime}", fix="Label more events")
-    for k in np.flatnonzero(groups.holds.any(axis=0)):
+    for k in np.flatnonzero(groups.holds.any(axis=0) & (not open_set)):
         without = np.flatnonzero(~(parts[groups.holds[:, k]] == TRAIN).any(axis=0))
         if len(without):
             raise InputError(f"The training part of fold {without[0] + 1} has no sample of '{groups.classes[k]}', "

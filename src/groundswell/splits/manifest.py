@@ -36,6 +36,7 @@ class SplitManifest:
         audit: what was looked for and found.
         settings: of the regime, JSON-able; with an embargo also ``smallest_gap_days``, the gap that was found.
         sample_id: text, shape (n,), so that the file can be read on its own.
+        stratum: see :class:`groundswell.splits.division.Division`; None where all tests are of one kind.
     """
 
     table_fingerprint: str
@@ -45,10 +46,11 @@ class SplitManifest:
     audit: Audit
     settings: dict[str, Any]
     sample_id: NDArray[np.object_]
+    stratum: NDArray[np.object_] | None = None
 
     @classmethod
     def of(cls, table: SampleTable, assignment: NDArray[np.int8], regime: str, seed: int,
-           settings: dict[str, Any]) -> SplitManifest:
+           settings: dict[str, Any], stratum: NDArray[np.object_] | None = None) -> SplitManifest:
         """Audit an assignment, shape (n,) or (n, folds), and keep both.
 
         With ``embargo_days`` among the settings, gaps in time are audited too.
@@ -58,7 +60,7 @@ class SplitManifest:
         if audit.embargo_days is not None:
             settings = {**settings, "smallest_gap_days": audit.smallest_gap_days}
         return cls(table.fingerprint, regime, seed, assignment, audit, settings,
-                   table.column("sample_id").to_numpy(dtype=object))
+                   table.column("sample_id").to_numpy(dtype=object), stratum)
 
     @property
     def folds(self) -> int:
@@ -81,8 +83,10 @@ class SplitManifest:
                 for column in self.assignment.T]
 
     def write(self, folder: Path) -> None:
-        """Write ``split.parquet`` (sample_id and a column of part codes for each fold) and ``split.json``."""
-        columns = {f"fold_{k}": self.assignment[:, k] for k in range(self.folds)}
+        """Write ``split.parquet`` (sample_id, a column of part codes for each fold, strata) and ``split.json``."""
+        columns: dict[str, Any] = {f"fold_{k}": self.assignment[:, k] for k in range(self.folds)}
+        if self.stratum is not None:
+            columns["stratum"] = pa.array(self.stratum, pa.string())
         with atomic_path(Path(folder) / "split.parquet") as temporary:
             pq.write_table(pa.table({"sample_id": pa.array(self.sample_id, pa.string()), **columns}), temporary)
         write_json(Path(folder) / "split.json", {
@@ -108,8 +112,9 @@ class SplitManifest:
             frame = pq.read_table(path.with_name("split.parquet")).to_pandas()
             assignment = frame[[f"fold_{k}" for k in range(facts["folds"])]].to_numpy(np.int8)
             sample_id = frame["sample_id"].to_numpy(dtype=object)
+            stratum = frame["stratum"].to_numpy(dtype=object) if "stratum" in frame.columns else None
             manifest = cls(facts["table_fingerprint"], facts["regime"], facts["seed"], assignment,
-                           Audit.from_json(facts["audit"]), facts["settings"], sample_id)
+                           Audit.from_json(facts["audit"]), facts["settings"], sample_id, stratum)
         except (OSError, KeyError, TypeError, pa.ArrowException) as error:
             raise InputError(f"The split manifest cannot be read: {error!r}", where=folder,
                              fix="Split again") from error
