@@ -17,6 +17,7 @@ from groundswell.core.errors import GroundswellError, InputError
 from groundswell.core.seeds import derive_seed
 from groundswell.data.predictions import Predictions
 from groundswell.data.table import SampleTable
+from groundswell.evaluate.areas import MANY_CLASSES
 from groundswell.evaluate.units import Units, event_classes, units_of
 from groundswell.splits.manifest import TEST, TRAIN, VALIDATION, SplitManifest
 
@@ -37,7 +38,9 @@ class Control:
         says: what it knows or does, one sentence.
         who: subject of a sentence about its score, such as "A clock alone".
         knows: what a null control has to go by, to end a sentence with.
-        means: what follows when a null control scores above the majority rate, to follow a colon.
+        means: what follows when a null control scores above its level, to follow a colon.
+        constant: it gives one answer to everything, so that its level is the majority rate even where that of other
+            null controls is chance (see :func:`groundswell.evaluate.verdicts.judge`).
     """
 
     name: str
@@ -47,6 +50,7 @@ class Control:
     who: str
     knows: str = ""
     means: str = ""
+    constant: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ def broadcast(table: SampleTable, manifest: SplitManifest, answer: Callable[[int
 
 
 MAJORITY = Control("majority", "majority", "null", "Gives the same answer for everything: the most frequent class.",
-                   "A constant answer", "which class is the most frequent")
+                   "A constant answer", "which class is the most frequent", constant=True)
 
 
 def majority(table: SampleTable, manifest: SplitManifest) -> Outcome:
@@ -200,17 +204,37 @@ def _deal(units: Units, manifest: SplitManifest, seed: int, draws: int = 1000) -
     generator = np.random.default_rng(derive_seed(seed, "permuted labels"))
     one_hot = np.eye(len(units.classes))
     masks = _parts_of_units(units, manifest)[:, known]
-    expected = np.einsum("mu,ui->mi", masks, one_hot[truth])[:, :, None] * one_hot[truth].mean(0)
+    agreement = _agreement_of_many if len(units.classes) > MANY_CLASSES else _agreement
+    expected = agreement(masks, truth, None, one_hot)
     best, least = truth, np.inf
     for _ in range(draws):
         candidate = generator.permutation(truth)
-        seen = np.einsum("mu,ui,uj->mij", masks, one_hot[truth], one_hot[candidate], optimize=True)
-        distance = float(((seen - expected) ** 2).sum())
+        distance = float(((agreement(masks, truth, candidate, one_hot) - expected) ** 2).sum())
         if distance < least:
             best, least = candidate, distance
     dealt = units.truth.copy()
     dealt[known] = best
     return dealt
+
+
+def _agreement(masks: NDArray[np.float64], truth: NDArray[np.int64], candidate: NDArray[np.int64] | None,
+               one_hot: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How often each pair of true and dealt class meets in each part, shape (parts, classes, classes); with no
+    candidate, how often it would if the two were independent."""
+    if candidate is None:
+        return np.asarray(np.einsum("mu,ui->mi", masks, one_hot[truth])[:, :, None] * one_hot[truth].mean(0))
+    return np.asarray(np.einsum("mu,ui,uj->mij", masks, one_hot[truth], one_hot[candidate], optimize=True))
+
+
+def _agreement_of_many(masks: NDArray[np.float64], truth: NDArray[np.int64], candidate: NDArray[np.int64] | None,
+                       one_hot: NDArray[np.float64]) -> NDArray[np.float64]:
+    """As :func:`_agreement`, by counting: products of hundreds of classes would take minutes."""
+    if candidate is None:
+        return _agreement(masks, truth, None, one_hot)
+    classes = len(one_hot)
+    pair = truth * classes + candidate
+    return np.stack([np.bincount(pair[mask > 0], minlength=classes**2).reshape(classes, classes) for mask in masks]
+                    ).astype(np.float64)
 
 
 def _parts_of_units(units: Units, manifest: SplitManifest, most_folds: int = 20) -> NDArray[np.float64]:

@@ -21,7 +21,8 @@ from groundswell.evaluate.intervals import Estimate
 from groundswell.evaluate.metrics import Scores
 
 if TYPE_CHECKING:
-    from groundswell.evaluate.evaluation import CalibrationPair, ControlScore, Evaluation
+    from groundswell.evaluate.control_scores import ControlScore
+    from groundswell.evaluate.evaluation import CalibrationPair, Evaluation
 
 # Okabe and Ito's palette, in the order it is used here.
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW, BLACK = (

@@ -68,8 +68,9 @@ def accuracy_estimate(hits: float, trials: float, confidence: float) -> Estimate
 
 
 def clustered(estimate: Estimate, groups: int, confidence: float) -> Estimate:
-    """A share with the interval of its bootstrap or, where every resample gave the same share (all right, none right),
-    with Wilson's interval of as many trials as there are groups: neighbours that answer alike count once."""
+    """A share with the interval of its bootstrap or, where that has none (all right, none right, undefined in many
+    resamples), with Wilson's interval of as many trials as there are groups: neighbours that answer alike count once.
+    """
     if estimate.value is None or estimate.low is not None or groups < 2:
         return estimate
     low, high = wilson(estimate.value * groups, groups, confidence)

@@ -122,6 +122,19 @@ def score(predictions: Predictions, group: NDArray[np.int64], recipe: EvaluateRe
                   metrics, curves)
 
 
+def accuracy_of(predictions: Predictions, group: NDArray[np.int64], recipe: EvaluateRecipe, *, level: str,
+                seed: int = 0) -> Estimate:
+    """The accuracy that :func:`score` gives of predictions whose truth is known, without all the rest."""
+    hits = (predictions.predicted == predictions.truth).astype(np.float64)
+    if level not in ("sample", "window") or not len(hits):
+        return accuracy_estimate(float(hits.sum()), len(hits), recipe.confidence)
+    dense = np.unique(group, return_inverse=True)[1].astype(np.int64)
+    statistics = sums_by_group(np.tile(dense, 2), np.repeat([0, 1], len(hits)), 2, np.append(hits, np.ones(len(hits))))
+    found = bootstrap(statistics, lambda sums: {"accuracy": sums[:, 0] / sums[:, 1]}, resamples=recipe.bootstrap,
+                      confidence=recipe.confidence, seed=seed)["accuracy"]
+    return clustered(found, statistics.shape[0], recipe.confidence) if level == "sample" else found
+
+
 def _by_class(classes: tuple[str, ...], confusion: FloatArray, curves: dict[str, Curves], recipe: EvaluateRecipe,
               level: str) -> dict[str, dict[str, float | None]]:
     each = per_class(confusion)

@@ -41,3 +41,8 @@ class EvaluateRecipe(RecipePart):
         if value and (min(value.values()) < 0 or not 0 < sum(value.values()) < float("inf")):
             raise ValueError("frequencies of classes must be 0 or more, and some of them more than 0")
         return value
+
+
+def too_few(number: int, what: str, recipe: EvaluateRecipe) -> str:
+    """Why a part of the test with so many samples (or events) gets no number of its own."""
+    return f"{number} tested {what}{'' if number == 1 else 's'}, and a number needs {recipe.n_min}"

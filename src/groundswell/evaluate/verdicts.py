@@ -9,6 +9,7 @@ from typing import Literal
 from groundswell.evaluate.controls import Control
 from groundswell.evaluate.intervals import Estimate
 from groundswell.evaluate.metrics import Scores, written
+from groundswell.evaluate.skill import rate_text
 
 
 @dataclass(frozen=True)
@@ -16,9 +17,9 @@ class Verdict:
     """What a control's score says.
 
     Attributes:
-        state: of a null control, where the majority rate lies: "inside" its interval (as it must be), "above" (the
-            control can do the job: bad) or "below" (the control is worse than guessing, which accuses nobody);
-            "rival" for a rival, "not run".
+        state: of a null control, where its level (see :func:`judge`) lies: "inside" its interval (as it must be),
+            "above" (the control can do the job: bad) or "below" (the control is worse than guessing, which accuses
+            nobody); "rival" for a rival, "not run".
         sentence: the same in words.
         beaten: whether the model's lower bound lies above the control's upper bound; ``None`` if not run.
     """
@@ -28,8 +29,13 @@ class Verdict:
     beaten: bool | None = None
 
 
-def judge(control: Control, scores: Scores, model: Scores, difference: Estimate, confidence: float) -> Verdict:
-    """Hold a control's accuracy against the majority rate and against the model's.
+def judge(control: Control, scores: Scores, model: Scores, difference: Estimate, confidence: float,
+          chance: float | None = None) -> Verdict:
+    """Hold a control's accuracy against its level and against the model's.
+
+    The level of a null control is the majority rate; where samples are units it is chance, for all controls but a
+    constant one: with hundreds of classes the most frequent tested one can be far above what guessing scores, and a
+    control that finds half of that has found something.
 
     Args:
         control: which.
@@ -37,23 +43,27 @@ def judge(control: Control, scores: Scores, model: Scores, difference: Estimate,
         model: the model's scores at unit level.
         difference: model minus control on the same units.
         confidence: of all intervals.
+        chance: of the control, see :class:`groundswell.evaluate.control_scores.ControlScore`.
     """
     theirs, ours = scores.accuracy, model.accuracy
     if theirs.value is None or theirs.low is None or theirs.high is None or scores.majority_rate is None:
         return Verdict("not run", f"Not scored: {theirs.why or 'no event it was tested on has a known class'}.")
     beaten = ours.low is not None and ours.low > theirs.high
     if control.kind == "rival":
-        return Verdict("rival", _against_rival(control, theirs, ours, difference, beaten), beaten)
-    percent, rate, unit = f"{confidence * 100:g} %", scores.majority_rate, model.level
+        return Verdict("rival", _against_rival(control, theirs, ours, difference, beaten, model.level), beaten)
+    percent, rate, unit, what = f"{confidence * 100:g} %", scores.majority_rate, model.level, "majority rate"
+    if unit == "sample" and chance is not None and not control.constant:
+        rate, what = chance, "chance rate"
     if theirs.low > rate:
         state: Literal["inside", "above", "below"] = "above"
-        text = f"{control.who} reaches {written(theirs)}, above the majority rate of {rate:.3f}: {control.means}"
+        text = f"{control.who} reaches {written(theirs)}, above the {what} of {rate_text(rate)}: {control.means}"
     elif theirs.high < rate:
-        state, text = "below", (f"Its {percent} interval lies below the majority rate of {rate:.3f}: it is worse than "
-                                "guessing, by chance or because leaving an event out makes its class the rarer one in "
-                                "training. That is no sign of a leak.")
+        why = ", by chance or because leaving an event out makes its class the rarer one in training"
+        why = "" if unit == "sample" else why
+        state, text = "below", (f"Its {percent} interval lies below the {what} of {rate_text(rate)}: it is worse than "
+                                f"guessing{why}. That is no sign of a leak.")
     else:
-        state, text = "inside", f"The majority rate of {rate:.3f} lies inside its {percent} interval, as it must."
+        state, text = "inside", f"The {what} of {rate_text(rate)} lies inside its {percent} interval, as it must."
     if not beaten:
         text += (f" The model's interval is not clear of it: with {model.samples} {unit}s the score does not show that "
                  f"the model knows more than {control.knows}.")
@@ -62,16 +72,18 @@ def judge(control: Control, scores: Scores, model: Scores, difference: Estimate,
     return Verdict(state, text, beaten)
 
 
-def _against_rival(control: Control, theirs: Estimate, ours: Estimate, difference: Estimate, beaten: bool) -> str:
+def _against_rival(control: Control, theirs: Estimate, ours: Estimate, difference: Estimate, beaten: bool,
+                   level: str) -> str:
+    what = "samples" if level == "sample" else "events"
     if theirs.value is None or ours.value is None:
         return "There is nothing to compare."
-    gap = _gap(difference, "model minus rival on the same events")
+    gap = _gap(difference, f"model minus rival on the same {what}")
     if beaten or (difference.low is not None and difference.low > 0):
         text = f"The model is better than the rival {control.title}"
     elif difference.high is not None and difference.high < 0:
         text = f"The rival {control.title} is better than the model: use it instead, or find out why"
     else:
-        text = f"Model and rival {control.title} cannot be told apart with these events"
+        text = f"Model and rival {control.title} cannot be told apart with these {what}"
     return f"{text} ({gap})." if gap else f"{text}."
 
 
@@ -82,21 +94,24 @@ def _gap(difference: Estimate, what: str) -> str:
     return f"{what}: {difference.value:+.3f}{ends}"
 
 
-def conclusion(units: Scores, controls: Sequence[tuple[Control, Scores | None, Verdict]],
-               confidence: float) -> list[str]:
+def conclusion(units: Scores, controls: Sequence[tuple[Control, Scores | None, Verdict]], confidence: float,
+               more: Sequence[str] = ()) -> list[str]:
     """The headline and what follows from the controls, most important first.
 
     Args:
         units: the model's scores at unit level.
         controls: each with its scores (``None`` if not run) and verdict.
         confidence: of all intervals.
+        more: sentences to follow the headline.
     """
     estimate = units.accuracy
-    if estimate.value is None or estimate.low is None or estimate.high is None:
+    if estimate.value is None:
         return [f"There is no score: {estimate.why}."]
     hits = round(estimate.value * units.samples)
+    ends = (f"without an interval ({estimate.why})" if estimate.low is None or estimate.high is None else
+            f"{confidence * 100:g} % interval {estimate.low:.3f} to {estimate.high:.3f}")
     lines = [f"{hits} of {units.samples} {units.level}s are classified correctly: accuracy {estimate.value:.3f}, "
-             f"{confidence * 100:g} % interval {estimate.low:.3f} to {estimate.high:.3f}."]
+             f"{ends}.", *more]
     nulls = [(control, verdict) for control, scores, verdict in controls if control.kind == "null" and scores]
     if nulls:
         unbeaten = [control.title for control, verdict in nulls if not verdict.beaten]

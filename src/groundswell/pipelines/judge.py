@@ -102,7 +102,7 @@ class _Case:
         return evaluate(Predictions.read(path / "predictions.parquet"), self.archive.table, self.recipe.evaluate,
                         validation=Predictions.read(path / "validation.parquet"), controls=controls,
                         note=notes_of(self.archive, self.recipe), seed=self.recipe.split.seed,
-                        not_measured=self.workflow.not_measured(self.recipe, self.archive))
+                        not_measured=self.workflow.not_measured(self.recipe, self.archive), manifest=self.manifest)
 
     def logs(self) -> dict[str, Path]:
         folds = self.manifest.folds
