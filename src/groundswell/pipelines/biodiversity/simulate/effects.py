@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +42,9 @@ class Seen:
     @classmethod
     def of(cls, frame: pd.DataFrame, taxa: Sequence[str]) -> Seen:
         """Of observations, all of whose species are among ``taxa``."""
-        return cls(frame["gbif_id"].to_numpy(np.int64), pd.Index(taxa).get_indexer(frame["taxon_name"]).astype(np.int64),
-                   frame["latitude"].to_numpy(np.float64), frame["longitude"].to_numpy(np.float64), season_rad(frame))
+        taxon = pd.Index(taxa).get_indexer(pd.Index(frame["taxon_name"])).astype(np.int64)
+        return cls(frame["gbif_id"].to_numpy(np.int64), taxon, frame["latitude"].to_numpy(np.float64),
+                   frame["longitude"].to_numpy(np.float64), season_rad(frame))
 
     def take(self, rows: slice | NDArray[np.int64]) -> Seen:
         """Some of them."""
@@ -99,7 +100,7 @@ class Effects:
     def parts(self, seen: Seen) -> dict[str, Floats]:
         """What each effect adds to the pooled vision vectors, float32 (n, 1408) each, by the names of ``EFFECTS``."""
         recipe = self.recipe
-        individual, noise = self._chance(seen.number)
+        individual, noise = self.individual(seen.number), self._noise(seen.number)
         wave = np.sqrt(2) * np.stack([np.cos(seen.season_rad), np.sin(seen.season_rad)], axis=1)
         parts = {
             "offset": np.broadcast_to(self._offset, (len(seen), VISION)),
@@ -107,38 +108,45 @@ class Effects:
             "place": np.zeros((len(seen), VISION)),
             "season": self._spread(recipe.season_effect, np.nan_to_num(wave), self._season),
             "individual": self._spread(recipe.individual_effect, individual, self._directions),
-            "noise": recipe.noise * noise}
+            "noise": np.float32(recipe.noise) * noise}
         if self._field is not None:
-            parts["place"] = recipe.place_effect * self._field.at(seen.latitude, seen.longitude)
+            parts["place"] = np.float32(recipe.place_effect) * self._field.at(seen.latitude, seen.longitude)
         return {name: np.asarray(parts[name], np.float32) for name in EFFECTS}
 
-    def vision(self, seen: Seen) -> Floats:
-        """Pooled vision vectors: the sum of :meth:`parts`, float32 (n, 1408)."""
-        parts = self.parts(seen)
-        total = parts["offset"].copy()
+    @staticmethod
+    def total(parts: Mapping[str, Floats]) -> Floats:
+        """The sum of :meth:`parts`, in their order: pooled vision vectors, float32 (n, 1408)."""
+        total = parts[EFFECTS[0]].copy()
         for name in EFFECTS[1:]:
             total += parts[name]
         return total
+
+    def vision(self, seen: Seen) -> Floats:
+        """Pooled vision vectors, float32 (n, 1408)."""
+        return self.total(self.parts(seen))
 
     def language(self) -> Floats:
         """A language vector for each species, float32 (taxa, 7168)."""
         width = self.recipe.class_dimensions
         to_language = np.random.default_rng(self.seed("map to language")).standard_normal((width, LANGUAGE))
-        vectors = (self.latent @ to_language / np.sqrt(width)).astype(np.float32)
+        vectors: Floats = (self.latent @ to_language / np.sqrt(width)).astype(np.float32)
         for k, name in enumerate(self.taxa):
             chance = np.random.default_rng(self.seed("language", name))
             vectors[k] += np.float32(self.recipe.language_noise) * chance.standard_normal(LANGUAGE, np.float32)
         return vectors
 
-    def _chance(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.float64], Floats]:
-        """The individuals' latent numbers (n, class_dimensions) and the white noise (n, 1408), unit variance."""
+    def individual(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Latent numbers of individuals, standard normal, shape (n, class_dimensions)."""
         latent = np.empty((len(numbers), self.recipe.class_dimensions))
+        for i, number in enumerate(numbers.tolist()):
+            np.random.default_rng(self.seed("individual", number)).standard_normal(out=latent[i])
+        return latent
+
+    def _noise(self, numbers: NDArray[np.int64]) -> Floats:
         noise = np.empty((len(numbers), VISION), np.float32)
         for i, number in enumerate(numbers.tolist()):
-            chance = np.random.default_rng(self.seed("individual", number))
-            latent[i] = chance.standard_normal(latent.shape[1])
-            chance.standard_normal(dtype=np.float32, out=noise[i])
-        return latent, noise
+            np.random.default_rng(self.seed("noise", number)).standard_normal(dtype=np.float32, out=noise[i])
+        return noise
 
     def _spread(self, effect: float, latent: NDArray[np.float64], directions: Floats) -> Floats:
         """Unit-variance numbers along directions as vectors whose root mean square a number is ``effect``."""

@@ -9,16 +9,16 @@ from pydantic import Field, model_validator
 
 from groundswell.core.recipe import RecipePart
 
+DEFAULT_COUNT = 3000
+"""Observations of a simulated table unless a number is asked for."""
 TierName = Literal["vision_mean", "vision_temporal", "vision_grid", "vision"]
 
 
 class ObservedRecipe(RecipePart):
     """The simulated observation table: places that people visit, and species that grow in patches."""
 
-    species: int = Field(40, ge=2, le=100_000)
-    """How many species. Each has at least two observations; how many more is log-normal."""
     genera: int = Field(12, ge=1)
-    """How many genera they belong to, evenly; at most as many as species."""
+    """How many genera species belong to, evenly; at most as many as species."""
     abundance_spread: float = Field(1.0, ge=0, le=5)
     """Standard deviation of the logarithm of a species' abundance; 0 makes all as frequent."""
     most_per_species: int = Field(0, ge=0)
@@ -78,6 +78,8 @@ class SimulateRecipe(RecipePart):
     """A real table of observations (CSV, Parquet), whose places, dates and species are taken; empty simulates one."""
     count: int = Field(0, ge=0)
     """Observations: of the simulated table (0 for 3,000), or so many drawn by chance from the real one (0 for all)."""
+    species: int = Field(40, ge=1, le=100_000)
+    """Species of the simulated table; a real one has its own. Each has at least two observations."""
     class_effect: float = Field(1.0, ge=0)
     """What the species does; 0 leaves nothing by which embeddings would know a species."""
     genus_share: float = Field(0.5, ge=0, le=1)
@@ -117,10 +119,21 @@ class SimulateRecipe(RecipePart):
     observed: ObservedRecipe = ObservedRecipe()
     """The simulated observation table; a real one needs none of these."""
 
+    @property
+    def observed_count(self) -> int:
+        """Observations of a simulated table."""
+        return self.count or DEFAULT_COUNT
+
     @model_validator(mode="after")
     def _each_once(self) -> SimulateRecipe:
         if len(set(self.tiers)) != len(self.tiers):
             raise ValueError("tiers names each table once")
         if not self.tiers and not self.language:
             raise ValueError("tiers is empty and language is off: there would be no embeddings")
+        most = self.observed.most_per_species
+        if not self.observations and not 2 * self.species <= self.observed_count:
+            raise ValueError(f"{self.observed_count} observations give {self.species} species less than two each")
+        if not self.observations and 0 < most * self.species < self.observed_count:
+            raise ValueError(f"{self.species} species of at most {most} observations (observed.most_per_species) do "
+                             f"not make {self.observed_count}")
         return self
