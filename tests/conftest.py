@@ -35,3 +35,12 @@ def real_geomag() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real observatory data is not at hand ({folder} is absent)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_biodiversity() -> Path:
+    """Folder of real observations of plants; the test is skipped where it is absent."""
+    folder = REAL_DATA / "biodiversity"
+    if not folder.is_dir():
+        pytest.skip(f"real observations are not at hand ({folder} is absent)")
+    return folder
