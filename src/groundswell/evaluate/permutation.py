@@ -8,6 +8,7 @@ together where sizes allow it. Dealing *inside* a group would change nothing whe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import rankdata
 
 from groundswell.core.errors import InputError
-from groundswell.core.metrics import SUMMARIES, ratio, summary
+from groundswell.core.metrics import SUMMARIES, ratio, summary_of_margins
 from groundswell.core.seeds import derive_seed
 from groundswell.data.predictions import Predictions
 from groundswell.data.table import SampleTable
@@ -24,6 +25,7 @@ from groundswell.evaluate.units import Units, event_classes, units_of
 from groundswell.splits.manifest import PARTS, TEST, SplitManifest
 
 FloatArray = NDArray[np.float64]
+Labels = NDArray[np.signedinteger[Any]]
 
 _NOTHING_MOVES = ("All events that are tested together are of one class, so that dealing their labels anew changes "
                   "nothing")
@@ -59,7 +61,7 @@ def p_value(observed: float, null: FloatArray) -> float | None:
     return float((1 + np.count_nonzero(~(null < observed - _TIE))) / (1 + len(null)))
 
 
-def permuted_truths(table: SampleTable, manifest: SplitManifest, permutations: int, seed: int = 0) -> NDArray[np.int8]:
+def permuted_truths(table: SampleTable, manifest: SplitManifest, permutations: int, seed: int = 0) -> Labels:
     """Labels of all samples with those of events dealt anew among the events that are tested together.
 
     Events tested in the same fold make a block, within which labels are dealt. Folds that share an event (each tests
@@ -77,7 +79,7 @@ def permuted_truths(table: SampleTable, manifest: SplitManifest, permutations: i
         seed: what they are a pure function of.
 
     Returns:
-        int8, shape (permutations, rows); -1 where unknown.
+        int8, int16 with more than 127 classes, shape (permutations, rows); -1 where unknown.
 
     Raises:
         InputError: an event has two classes, the manifest is another table's, or no deal can change anything.
@@ -88,11 +90,11 @@ def permuted_truths(table: SampleTable, manifest: SplitManifest, permutations: i
     return dealt
 
 
-def _deal(table: SampleTable, manifest: SplitManifest, permutations: int, seed: int) -> NDArray[np.int8] | None:
+def _deal(table: SampleTable, manifest: SplitManifest, permutations: int, seed: int) -> Labels | None:
     # As permuted_truths; None where there is nothing to deal.
     if len(manifest.assignment) != len(table):
         raise InputError(f"The split is of {len(manifest.assignment)} samples and the table has {len(table)}")
-    labels = table.labels().astype(np.int8)
+    labels: Labels = table.labels().astype(np.int8 if len(table.classes) <= np.iinfo(np.int8).max else np.int16)
     units = units_of(table)
     blocks = _blocks(units, manifest)
     if permutations and all(_of_one_class(units, block) for block in blocks):
@@ -172,9 +174,16 @@ def _statistics(probability: FloatArray, truth: NDArray[np.integer], statistic: 
     if statistic not in SUMMARIES:
         raise InputError(f"There is no statistic '{statistic}' to deal labels for",
                          fix=f"Choose roc_auc or one of {', '.join(SUMMARIES)}")
-    given = np.eye(classes)[probability.argmax(1)]
-    true = truth[..., None] == np.arange(classes)
-    return np.asarray(summary(np.einsum("mni,nj->mij", true.astype(np.float64), given, optimize=True))[statistic])
+    given = probability.argmax(1)
+    support, hits = _count(truth, np.ones(truth.shape, bool), classes), _count(truth, truth == given, classes)
+    claimed = np.broadcast_to(np.bincount(given, minlength=classes).astype(np.float64), support.shape)
+    return np.asarray(summary_of_margins(hits, support, claimed)[statistic])
+
+
+def _count(truth: NDArray[np.integer], which: NDArray[np.bool_], classes: int) -> FloatArray:
+    """How often each class is among the chosen entries of each row, shape (m, classes)."""
+    place = truth + classes * np.arange(len(truth))[:, None]
+    return np.bincount(place[which], minlength=len(truth) * classes).reshape(-1, classes).astype(np.float64)
 
 
 def mean_over_folds(values: FloatArray) -> FloatArray:
