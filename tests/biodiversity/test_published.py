@@ -294,7 +294,8 @@ def test_a_file_that_was_written_is_read_as_it_was(tmp_path: Path) -> None:
     frame.loc[6, "taxon_name"] = "Plantá × minor"
     document = write_split_json(frame, tmp_path / "split.json", info=DatasetInfo("elsewhere", "1", "Ours"))
     split = read_split_json(tmp_path / "split.json")
-    assert split.document == document and document["dataset_info"]["dataset_name"] == "elsewhere"
+    assert split.document == document and len(split.regions) == 5
+    assert document["dataset_info"]["dataset_name"] == "elsewhere"
     assert document["observation_mappings"]["1004_1"]["month"] is None
     assert [document["observation_mappings"][f"{k}_1"]["taxon_id"] for k in (1004, 1005)] == [
         int(frame["taxon_id"][4]), "Planta:x"]
@@ -325,8 +326,8 @@ def entry(**change: Any) -> dict[str, Any]:
     ('{"observation_mappings": [1]}', "no 'observation_mappings'"),
     ({"11_1": 3}, "is no object .*'11_1'"),
     ({"11_1": {"split": "train"}}, "lacks taxon_name, latitude, longitude .*'11_1'"),
-    ({"11_1": entry(split="both")}, "The split 'both' is neither 'train' nor 'test'"),
-    ({"11_1": entry(split=None)}, "The split None is neither"),
+    ({"11_1": entry(split="both")}, "The split 'both' is none of train, test, "),
+    ({"11_1": entry(split=None)}, "The split None is none of"),
     ({"11_1": entry(split_reason=5)}, "split_reason 5 is no text"),
     ({"11_1": entry(latitude=[28.0])}, "has a list or an object for latitude"),
     ({"11_1": entry(latitude=91.0)}, "latitude that is not between -90 and 90 .*11_1"),
@@ -344,6 +345,26 @@ def test_bad_split_files_are_refused_in_one_paragraph(text: str | dict[str, Any]
     with pytest.raises(InputError, match=what) as caught:
         read_split_json(path)
     assert "split.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_regions_that_are_no_list_of_objects_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "split.json").write_text(json.dumps({"test_spatial_regions": [1],
+                                                     "observation_mappings": {"11_1": entry()}}))
+    with pytest.raises(InputError, match="no list of objects"):
+        read_split_json(tmp_path / "split.json")
+
+
+def test_a_file_with_a_validation_part_keeps_it_and_its_own_words(tmp_path: Path) -> None:
+    frame = made_frame(40)
+    parts = np.resize(["train", "validation", "test", "excluded"], 40)
+    entries = {name: entry(gbif_id=1000 + k, split=str(part), split_reason="unseen place, future" if k > 20 else "")
+               for k, (name, part) in enumerate(zip(frame["observation_id"], parts, strict=True))}
+    (tmp_path / "split.json").write_text(json.dumps({"observation_mappings": entries}))
+    split = read_split_json(tmp_path / "split.json")
+    division = divide_by_file(table_of(frame), split, RECIPE)
+    assert division.assignment[:4, 0].tolist() == [TRAIN, VALIDATION, TEST, EXCLUDED] and split.regions == []
+    assert division.stratum is not None
+    assert Counter(division.stratum) == {"": 30, "test": 5, "unseen place, future": 5}
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

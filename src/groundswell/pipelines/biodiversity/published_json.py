@@ -23,7 +23,7 @@ from groundswell.splits.published import Published, PublishedRule, draw_validati
 from groundswell.splits.recipe import SplitRecipe
 
 _NEEDED = ("gbif_id", "image_index", "taxon_id", "taxon_name", "latitude", "longitude", "year", "month", "day")
-_PARTS = ("train", "test")
+_PARTS = {"train": TRAIN, "test": TEST, "validation": VALIDATION, "excluded": EXCLUDED}
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,20 @@ class SplitFile:
     Attributes:
         document: the JSON as it is.
         frame: its observations in the file's order, with the columns of
-            :data:`groundswell.pipelines.biodiversity.observations.COLUMNS`, and ``split`` (``"train"`` or ``"test"``)
-            and ``split_reason`` (text, empty where the file gives none).
+            :data:`groundswell.pipelines.biodiversity.observations.COLUMNS`, and ``split`` (``"train"`` or ``"test"``;
+            other regimes' files have ``"validation"`` and ``"excluded"`` too) and ``split_reason`` (text, empty where
+            the file gives none).
         path: of the file.
     """
 
     document: dict[str, Any]
     frame: pd.DataFrame
     path: Path
+
+    @property
+    def regions(self) -> list[dict[str, Any]]:
+        """The squares that are tested, as the file has them; empty where it has none."""
+        return list(self.document.get("test_spatial_regions", []))
 
 
 def split_document(frame: pd.DataFrame, *, rule: PublishedRule | None = None, info: DatasetInfo | None = None,
@@ -125,6 +131,9 @@ def read_split_json(path: Path) -> SplitFile:
     if not isinstance(mappings, dict) or not mappings:
         raise InputError("The file is no split of observations: it has no 'observation_mappings'", where=path,
                          fix="Make one with: groundswell biodiversity split --regime published")
+    regions = document.get("test_spatial_regions", [])
+    if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
+        raise InputError("'test_spatial_regions' is no list of objects", where=path, fix="Make the split again")
     for name, entry in mappings.items():
         _check_entry(name, entry, path)
     frame = pd.DataFrame.from_records(list(mappings.values()))
@@ -136,7 +145,7 @@ def read_split_json(path: Path) -> SplitFile:
 
 
 def divide_by_file(table: SampleTable, split: SplitFile, recipe: SplitRecipe) -> Division:
-    """Divide a table as a split file says, and draw a validation part from what the file trains on.
+    """Divide a table as a split file says; where it has no validation part, draw one from what it trains on.
 
     Args:
         table: with ids of observations for ``sample_id``, in any order. Samples that the file does not name are in no
@@ -157,7 +166,7 @@ def divide_by_file(table: SampleTable, split: SplitFile, recipe: SplitRecipe) ->
     known = found >= 0
     chosen = split.frame.iloc[found[known]]
     part, stratum = np.full(len(table), EXCLUDED, np.int8), np.full(len(table), "", object)
-    part[known] = np.where(chosen["split"] == "train", TRAIN, TEST)
+    part[known] = chosen["split"].map(_PARTS)
     for code, called in ((TRAIN, "train"), (TEST, "test")):
         if not (part == code).any():
             raise InputError(f"Of {len(table):,} samples the split file has none in its {called} part; it names "
@@ -165,7 +174,8 @@ def divide_by_file(table: SampleTable, split: SplitFile, recipe: SplitRecipe) ->
                              fix="Use the split that was made for these observations")
     stratum[known] = [_stratum(reason) for reason in chosen["split_reason"]]
     stratum[part != TEST] = ""
-    part[draw_validation(table, np.asarray(part == TRAIN, bool), recipe)] = VALIDATION
+    if not (part == VALIDATION).any():
+        part[draw_validation(table, np.asarray(part == TRAIN, bool), recipe)] = VALIDATION
     return Division(part[:, None], stratum, {
         "file": split.path.name, "not_in_file": int((~known).sum()),
         "not_in_table": int((~split.frame["observation_id"].isin(names)).sum())})
@@ -213,8 +223,9 @@ def _plain(number: float) -> float:
 
 
 def _stratum(reason: str) -> str:
-    words = reason.replace("_", " ").replace(" test", "").strip()
-    return words or "test"
+    # The published reasons in the words of the published regime; other regimes' files have theirs in words already.
+    region = re.fullmatch("spatial_test_region_([0-9]+)", reason)
+    return f"spatial region {region[1]}" if region else "temporal" if reason == "temporal_test" else reason or "test"
 
 
 def _check_entry(name: str, entry: Any, path: Path) -> None:
@@ -227,7 +238,6 @@ def _check_entry(name: str, entry: Any, path: Path) -> None:
         what = f"lacks {', '.join(missing)}" if missing else f"has a list or an object for {', '.join(odd)}"
         raise InputError(f"An observation of the split {what}", where=where, fix=fix)
     if entry["split"] not in _PARTS:
-        raise InputError(f"The split {entry['split']!r} is neither {' nor '.join(map(repr, _PARTS))}", where=where,
-                         fix=fix)
+        raise InputError(f"The split {entry['split']!r} is none of {', '.join(_PARTS)}", where=where, fix=fix)
     if not isinstance(entry.get("split_reason", ""), (str, type(None))):
         raise InputError(f"The split_reason {entry['split_reason']!r} is no text", where=where, fix=fix)

@@ -114,9 +114,10 @@ def audit_file(split: Path, out: Path) -> list[str]:
     return [_counts(manifest), *page.verdict, f"Wrote {out}. Look at {out / 'audit.html'}"]
 
 
-def read_document(path: Path) -> tuple[pd.DataFrame, list[dict[str, float]]]:
+def read_document(path: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """Observations of a document with their ``split`` and ``split_reason``, and the regions it tests, if any."""
-    return read_split_json(path)
+    split = read_split_json(path)
+    return split.frame, split.regions
 
 
 def manifest_of(table: SampleTable, split: NDArray[np.object_], reason: NDArray[np.object_]) -> SplitManifest:
