@@ -107,7 +107,7 @@ def nearness_of_sets(latitude: NDArray[np.float64], longitude: NDArray[np.float6
         sets: positions of the rows of each set, none empty; sets may overlap.
         near_m: distances to give shares for.
         seed: of the shuffling.
-        draws: random splits; None chooses 99, and fewer for more than 20,000 rows, but at least 3.
+        draws: random splits; None takes :func:`draws_of` the rows.
     """
     generator = np.random.default_rng(derive_seed(seed, "nearness"))
     chosen = {name: rows if len(rows) <= MOST_ASKED else np.sort(generator.choice(rows, MOST_ASKED, replace=False))
@@ -115,7 +115,7 @@ def nearness_of_sets(latitude: NDArray[np.float64], longitude: NDArray[np.float6
     asked = np.unique(np.concatenate(list(chosen.values())))
     places = {name: np.searchsorted(asked, rows) for name, rows in chosen.items()}
     n = len(latitude)
-    draws = max(_LEAST_DRAWS, _DRAWS * _DRAWS_UP_TO // max(n, _DRAWS_UP_TO)) if draws is None else draws
+    draws = draws_of(n) if draws is None else draws
 
     def distances(rows: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float64]:
         return nearest_m(latitude[rows], longitude[rows], latitude[others], longitude[others])
@@ -137,15 +137,21 @@ def _compared(found: Nearness, random: Sequence[Nearness]) -> Nearness:
     medians = np.array([r.median_m for r in random])
     curves = np.quantile(np.array([r.curve for r in random]), _BAND, axis=0)
     facts: dict[str, Any] = {
-        "draws": len(random), "random_median_m": _spread(medians),
-        "random_identical": _spread(np.array([r.identical for r in random])),
-        "random_near": {m: _spread(np.array([r.near[m] for r in random])) for m in found.near},
+        "draws": len(random), "random_median_m": spread_of(medians),
+        "random_identical": spread_of(np.array([r.identical for r in random])),
+        "random_near": {m: spread_of(np.array([r.near[m] for r in random])) for m in found.near},
         "random_curve": tuple(tuple(curve) for curve in curves.tolist()),
         "farther": float((medians >= found.median_m).mean())}
     return Nearness(**{**vars(found), **facts})
 
 
-def _spread(values: NDArray[np.float64]) -> Spread:
+def draws_of(n: int) -> int:
+    """Random splits that a split of ``n`` rows is compared with: 99, fewer above 20,000 rows, but at least 3."""
+    return max(_LEAST_DRAWS, _DRAWS * _DRAWS_UP_TO // max(n, _DRAWS_UP_TO))
+
+
+def spread_of(values: NDArray[np.float64]) -> Spread:
+    """Limits and median of a number over random splits."""
     low, median, high = map(float, np.quantile(values, _BAND))
     return Spread(low, median, high)
 
