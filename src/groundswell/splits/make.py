@@ -23,8 +23,8 @@ _LEAST = {"grouped": 3, "ungrouped": 3, "kfold": 2, "leave_one_out": 2, "stratif
 """Groups that a class must have, so that it can be learnt and tested (and, in a single split, validated on)."""
 _BY_SAMPLE = ("ungrouped", "stratified")
 OPEN_SET = "open_set"
-"""Fact of a table's origin: it has many classes, of which a part need not have every one. What is tested of a class that
-was not learnt is scored apart."""
+"""Fact of a table's origin: it has many classes, of which a part need not have every one. What is tested of a class
+that was not learnt is scored apart."""
 SPATIAL = ("spatial", "temporal", "spatiotemporal", "buffered")
 _IN_SPACE = {"cells", "cell_km", "cell_level", "buffer_m", "together"}
 _KEYS = {"grouped": {"validation", "test"}, "ungrouped": {"validation", "test"}, "kfold": {"validation", "folds"},

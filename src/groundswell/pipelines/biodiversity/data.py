@@ -32,8 +32,8 @@ from groundswell.splits.cells import cells_of
 from groundswell.train.imbalance import class_weights
 from groundswell.train.task import Task
 
-LOOK_UP = ("Skill from language: a language vector is a function of the species' name, so that a classifier that sees it "
-           "looks the answer up. Its score says nothing of places, times or pictures.")
+LOOK_UP = ("Skill from language: a language vector is a function of the species' name, so that a classifier that sees "
+           "it looks the answer up. Its score says nothing of places, times or pictures.")
 _REGIMES_WITH_FUTURE = ("temporal", "spatiotemporal", "published")
 
 
@@ -60,8 +60,9 @@ def observations_of(recipe: BiodiversityRecipe) -> tuple[pd.DataFrame, dict[str,
     counts = frame["taxon_name"].map(frame["taxon_name"].value_counts())
     rare = (counts < data.least_observations).to_numpy()
     if rare.any():
-        left_out["rare species"] = (f"{int(rare.sum())} observations of {frame['taxon_name'][rare].nunique()} species with "
-                                    f"fewer than {data.least_observations} (data.least_observations)")
+        species = frame["taxon_name"][rare].nunique()
+        left_out["rare species"] = (f"{int(rare.sum())} observations of {species} species with fewer than "
+                                    f"{data.least_observations} (data.least_observations)")
     frame = frame[~rare].reset_index(drop=True)
     if frame["taxon_name"].nunique() < 2:
         raise InputError("Fewer than two species are left, so that there is nothing to tell apart",

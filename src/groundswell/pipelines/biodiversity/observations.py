@@ -14,8 +14,8 @@ from groundswell.data.table import SampleTable
 
 Group = Literal["place_day", "place", "observer", "observation"]
 
-COLUMNS = ("observation_id", "gbif_id", "image_index", "taxon_id", "taxon_name", "latitude", "longitude", "year", "month",
-           "day", "hour", "image_urls", "has_vision")
+COLUMNS = ("observation_id", "gbif_id", "image_index", "taxon_id", "taxon_name", "latitude", "longitude", "year",
+           "month", "day", "hour", "image_urls", "has_vision")
 """Columns that every frame has afterwards; further ones are kept."""
 _OTHER_NAMES = {"gbifID": "gbif_id", "species": "taxon_name", "decimalLatitude": "latitude",
                 "decimalLongitude": "longitude", "lat": "latitude", "lon": "longitude", "lng": "longitude",
@@ -56,7 +56,7 @@ def _read(file: Path) -> pd.DataFrame:
     with file.open(encoding="utf-8") as opened:
         first = opened.readline()
     separator = ";" if first.count(";") > first.count(",") else ","
-    text = {name: str for name in ("observation_id", "taxon_id", "species_id", "taxon_name", "species")}
+    text = dict.fromkeys(("observation_id", "taxon_id", "species_id", "taxon_name", "species"), str)
     return pd.read_csv(file, sep=separator, dtype=text)
 
 
@@ -92,9 +92,7 @@ def checked(frame: pd.DataFrame, where: str) -> pd.DataFrame:
                 f"column '{name}'", where)
         frame[name] = number
     _check_dates(frame, where)
-    for name in ("image_urls",):
-        frame[name] = [";".join(map(str, v)) if isinstance(v, (list, tuple, np.ndarray)) else "" if pd.isna(v) else str(v)
-                       for v in frame[name]] if name in frame.columns else ""
+    frame["image_urls"] = [_joined(value) for value in frame["image_urls"]] if "image_urls" in frame.columns else ""
     frame["has_vision"] = frame["has_vision"].fillna(False).astype(bool) if "has_vision" in frame.columns else True
     made = [create_observation_id(int(g), int(k)) for g, k in zip(frame["gbif_id"], frame["image_index"], strict=True)]
     if "observation_id" not in frame.columns:
@@ -102,6 +100,12 @@ def checked(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     repeated = frame["observation_id"].duplicated()
     _refuse(frame, repeated, "repeats an observation_id", "column 'observation_id'", where)
     return frame[[*COLUMNS, *(name for name in frame.columns if name not in COLUMNS)]]
+
+
+def _joined(urls: Any) -> str:
+    if isinstance(urls, (list, tuple, np.ndarray)):
+        return ";".join(map(str, urls))
+    return "" if pd.isna(urls) else str(urls)
 
 
 def _check_ids(frame: pd.DataFrame, where: str) -> None:
@@ -150,8 +154,8 @@ def _check_dates(frame: pd.DataFrame, where: str) -> None:
 def _require(frame: pd.DataFrame, names: Sequence[str], where: str) -> None:
     missing = [name for name in names if name not in frame.columns]
     if missing:
-        raise InputError(f"The observation table has no column {' and no '.join(repr(n) for n in missing)}", where=where,
-                         fix=f"It has: {', '.join(map(str, frame.columns))}")
+        raise InputError(f"The observation table has no column {' and no '.join(repr(n) for n in missing)}",
+                         where=where, fix=f"It has: {', '.join(map(str, frame.columns))}")
 
 
 def _refuse(frame: pd.DataFrame, bad: Any, what: str, column: str, where: str) -> None:

@@ -59,8 +59,8 @@ class BiodiversityModelRecipe(RecipePart):
         if not self.modalities or len(set(self.modalities)) < len(self.modalities):
             raise ValueError("modalities names at least one thing, each once")
         if self.init_from and (not self.encoder_dim or self.scaling != "none"):
-            raise ValueError("init_from needs encoders to start (encoder_dim, the pretraining's fusion_dim), which scale "
-                             "vectors themselves (scaling=none)")
+            raise ValueError("init_from needs encoders to start (encoder_dim, the pretraining's fusion_dim), which "
+                             "scale vectors themselves (scaling=none)")
         return self
 
 

@@ -37,9 +37,8 @@ def place_and_time(table: SampleTable) -> NDArray[np.float64]:
     year = stamp.year.to_numpy(np.float64)
     length = np.where(stamp.is_leap_year, 366.0, 365.0)
     decimal = year + (stamp.dayofyear.to_numpy(np.float64) - 1 + stamp.hour.to_numpy(np.float64) / 24) / length
-    zero = np.zeros(len(table))
-    return np.stack([table.column("latitude").to_numpy(np.float64), table.column("longitude").to_numpy(np.float64), zero,
-                     decimal], axis=1)
+    latitude, longitude = (table.column(name).to_numpy(np.float64) for name in PLACE[:2])
+    return np.stack([latitude, longitude, np.zeros(len(table)), decimal], axis=1)
 
 
 class ObservationSource:

@@ -53,7 +53,7 @@ def import_(
     source: Annotated[Path, typer.Argument(help="Folder with observations.parquet and vision_embeddings, or with "
                                                 "embeddings.mmap and its index.")],
     out: Annotated[Path, typer.Option(help="Folder of the new store.")] = Path("store"),
-    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16; the rounding error is measured.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16; rounding is measured.")] = "float32",
     observations: Observations = None,
 ) -> None:
     """Make an embedding store of a published data set.

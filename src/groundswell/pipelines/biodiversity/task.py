@@ -107,7 +107,8 @@ class SpeciesTask(Task):
         inputs = {}
         for name in self.modalities:
             if name == "place":
-                inputs[name] = torch.tensor([[28.5, -81.5, 0.0, 2020.5], [28.4, -81.3, 0.0, 2021.1]], dtype=torch.float64)
+                here_and_there = [[28.5, -81.5, 0.0, 2020.5], [28.4, -81.3, 0.0, 2021.1]]
+                inputs[name] = torch.tensor(here_and_there, dtype=torch.float64)
             else:
                 inputs[name] = torch.randn(2, *self.shapes[name], generator=generator)
         recipe = self.recipe
