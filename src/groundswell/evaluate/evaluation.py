@@ -133,7 +133,7 @@ class Evaluation:
         Raises:
             FailureError: the disk is full.
         """
-        from groundswell.evaluate.figures import write_figures  # matplotlib is slow to import
+        from groundswell.evaluate.pictures import write_figures  # matplotlib is slow to import
 
         folder = Path(folder)
         write_json(folder / "metrics.json", self.to_dict())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import atomic_path, write_bytes
+from groundswell.core.files import atomic_path
 from groundswell.evaluate.calibration import Calibration
 from groundswell.evaluate.intervals import Estimate
 from groundswell.evaluate.metrics import Scores
@@ -76,25 +77,8 @@ def png_of(figure: Figure, dpi: int = 150) -> bytes:
     return buffer.getvalue()
 
 
-def write_figures(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Write each picture to ``folder/figures`` as PNG, the confusion matrix to ``folder`` too. Returns the paths."""
-    figures = {
-        "confusion_matrix": panels([confusion(evaluation.units), confusion(evaluation.windows)]),
-        "roc": panels([roc(evaluation.units), roc(evaluation.windows)]),
-        "precision_recall": panels([precision_recall(evaluation.units), precision_recall(evaluation.windows)]),
-        "calibration": panels([reliability(evaluation.calibration["units"], evaluation.unit),
-                               reliability(evaluation.calibration["windows"], "window")]),
-        "controls": controls(evaluation),
-    }
-    written = []
-    for name, figure in figures.items():
-        for place in (folder / "figures", folder) if name == "confusion_matrix" else (folder / "figures",):
-            write_bytes(place / f"{name}.png", png_of(figure))
-            written.append(place / f"{name}.png")
-    return written
-
-
-def _nothing(axes: Axes, why: str) -> None:
+def nothing(axes: Axes, why: str) -> None:
+    """Say in a panel's place why it is empty."""
     axes.set_axis_off()
     axes.text(0.5, 0.5, why, ha="center", va="center", color=GREY, transform=axes.transAxes, wrap=True)
 
@@ -105,7 +89,7 @@ def confusion(scores: Scores) -> Draw:
     def draw(axes: Axes) -> None:
         axes.set_title(f"Confusion, {scores.level}s")
         if not scores.samples:
-            return _nothing(axes, "nothing was scored")
+            return nothing(axes, "nothing was scored")
         count = np.array(scores.confusion)
         share = count / np.maximum(count.sum(1, keepdims=True), 1)
         axes.grid(False)
@@ -150,9 +134,9 @@ def roc(scores: Scores) -> Draw:
     def draw(axes: Axes) -> None:
         axes.set_title(f"ROC, {scores.level}s: area {_interval(scores.metrics['roc_auc'])}")
         if not scores.curves:
-            return _nothing(axes, "undefined:\nonly one class was tested")
+            return nothing(axes, "undefined:\nonly one class was tested")
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1.2)
-        for name, colour in zip(_shown_classes(scores), PALETTE, strict=False):
+        for name, colour in zip(_shown_classes(scores), cycle(PALETTE), strict=False):
             curve = scores.curves[name]
             axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=colour, label=_label(name))
         axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -168,8 +152,8 @@ def precision_recall(scores: Scores) -> Draw:
     def draw(axes: Axes) -> None:
         axes.set_title(f"Precision and recall, {scores.level}s:\nmean area {_interval(scores.metrics['pr_auc'])}")
         if not scores.curves:
-            return _nothing(axes, "undefined:\nonly one class was tested")
-        for name, colour in zip(scores.curves, PALETTE, strict=False):
+            return nothing(axes, "undefined:\nonly one class was tested")
+        for name, colour in zip(scores.curves, cycle(PALETTE), strict=False):
             curve = scores.curves[name]
             axes.axhline(curve.prevalence, color=colour, linestyle=":", linewidth=1.2)
             axes.step(curve.recall, curve.precision, where="pre", color=colour,
@@ -187,7 +171,7 @@ def reliability(pair: CalibrationPair, level: str) -> Draw:
     def draw(axes: Axes) -> None:
         axes.set_title(f"Calibration, {level}s")
         if not pair.before.bins:
-            return _nothing(axes, "nothing was scored")
+            return nothing(axes, "nothing was scored")
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1.2)
         for name, calibration, colour, marker in (("as trained", pair.before, BLUE, "o"),
                                                   ("with temperature", pair.after, ORANGE, "D")):
@@ -229,12 +213,17 @@ def _mark(control: ControlScore) -> tuple[str, str]:
 
 
 def _control_rows(axes: Axes, rows: Sequence[tuple[str, Estimate, str, str]], evaluation: Evaluation) -> None:
-    model, rate = evaluation.units.accuracy, evaluation.units.majority_rate
+    model, rate, right = evaluation.units.accuracy, evaluation.units.majority_rate, 1.02
+    if evaluation.units.many:  # then most accuracies are small
+        right = min(right, 1.15 * max([0.05, rate or 0.0, *(e.high or e.value or 0.0 for _, e, *_ in rows)]))
     if model.low is not None:
-        axes.axvspan(model.low, 1.02, color=BLUE, alpha=0.07, linewidth=0)
+        axes.axvspan(model.low, right, color=BLUE, alpha=0.07, linewidth=0)
+    if evaluation.skill is not None and evaluation.skill.chance is not None:
+        axes.axvline(evaluation.skill.chance, color=GREY, linestyle="--", linewidth=1.2)
     if rate is not None:
         axes.axvline(rate, color=GREY, linestyle=":", linewidth=1.4)
-        axes.text(rate, 1.01, f"majority rate {rate:.2f}", ha="center", va="bottom", color=GREY, fontsize=9,
+        label = f"majority rate {rate:.{2 if rate >= 0.05 else 3}f}"
+        axes.text(rate, 1.01, label, ha="center", va="bottom", color=GREY, fontsize=9,
                   transform=axes.get_xaxis_transform())
     for y, (_, estimate, colour, marker) in enumerate(rows):
         if estimate.low is not None and estimate.high is not None:
@@ -247,8 +236,9 @@ def _control_rows(axes: Axes, rows: Sequence[tuple[str, Estimate, str, str]], ev
     axes.get_yticklabels()[0].set_fontweight("bold")
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
-    axes.set(xlim=(-0.02, 1.02), ylim=(len(rows) - 0.4, -0.6),
-             xlabel=f"accuracy of {evaluation.unit}s, {evaluation.recipe.confidence * 100:g} % interval")
+    axes.set(xlim=(-0.02 * right / 1.02, right), ylim=(len(rows) - 0.4, -0.6),
+             xlabel=f"accuracy of {evaluation.unit}s, {evaluation.recipe.confidence * 100:g} % interval"
+                    f"{'' if evaluation.skill is None else '; dashed: chance'}")
     axes.spines["left"].set_visible(False)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from groundswell.core.files import write_text
@@ -16,8 +17,11 @@ from groundswell.core.metrics import SUMMARIES
 from groundswell.evaluate import figures
 from groundswell.evaluate.calibration import Calibration
 from groundswell.evaluate.evaluation import Evaluation
+from groundswell.evaluate.figures_many import class_recalls, ends, strata
 from groundswell.evaluate.intervals import Estimate
-from groundswell.evaluate.metrics import Scores
+from groundswell.evaluate.metrics import EXTRAS, Scores
+from groundswell.evaluate.pictures import confusion_figure
+from groundswell.evaluate.skill import rate_text
 from groundswell.splits.manifest import SplitManifest
 
 _MOST_ANSWERS = 500  # rows of the table of events; the wrong ones come first and are never left out before right ones
@@ -66,7 +70,8 @@ def write_report(folder: Path, context: ReportContext) -> Path:
     """
     environment = Environment(loader=PackageLoader("groundswell.evaluate"), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"words": _words, "estimate": estimate_text, "share": _share, "decimal": decimal}
+    environment.filters |= {"words": _words, "estimate": estimate_text, "share": _share, "decimal": decimal,
+                            "rate": rate_text}
     path = Path(folder) / "report.html"
     write_text(path, environment.get_template("report.html.j2").render(**_values(context)))
     return path
@@ -81,16 +86,23 @@ def _values(context: ReportContext) -> dict[str, Any]:
         "headline": evaluation.units.accuracy, "controls": evaluation.controls, "note": evaluation.note,
         "unit": evaluation.unit, "figures": _figures(evaluation, logs), "fits": len(logs),
         "pictures": [{"source": _embed(p.png, "png"), "caption": p.caption, "alt": p.alt} for p in context.pictures],
-        "metric_rows": [_metric_row(name, evaluation.units, evaluation.windows)
-                        for name in (*SUMMARIES, "roc_auc", "pr_auc")],
+        "metric_rows": [_metric_row(name, evaluation.units, evaluation.windows) for name in
+                        ("accuracy", *(n for n in EXTRAS if n in evaluation.units.metrics), *SUMMARIES[1:], "roc_auc",
+                         "pr_auc")],
+        "both_levels": not evaluation.of_samples, "many": evaluation.units.many,
         "answers": wrong_first[:_MOST_ANSWERS], "answers_left_out": max(0, len(wrong_first) - _MOST_ANSWERS),
         "answer_folds": any(row["fold"] for row in evaluation.answers),
         "calibration_rows": _calibration_rows(evaluation), "temperatures": _temperatures(evaluation),
-        "split": _split(context.manifest),
+        "split": _split(context.manifest), "stratum_controls": _stratum_controls(evaluation),
         "recipe_yaml": context.recipe_yaml,
         "provenance": json.dumps(context.provenance, indent=2, ensure_ascii=False, default=str),
         "has_provenance": bool(context.provenance),
     }
+
+
+def _stratum_controls(evaluation: Evaluation) -> list[str]:
+    """Titles of the controls that stand beside strata, the same for all that have scores."""
+    return next(([c.control.title for c in s.controls] for s in evaluation.strata.values() if s.scores is not None), [])
 
 
 def _embed(data: bytes, kind: str) -> str:
@@ -103,16 +115,22 @@ def _figures(evaluation: Evaluation, logs: Mapping[str, Mapping[str, Sequence[fl
     one = figures.panels
     drawn = {
         "controls": (figures.controls(evaluation), _controls_alt(evaluation)),
-        "confusion_units": (one([figures.confusion(units)], 4.6, 4.2), _confusion_alt(units)),
-        "confusion_windows": (one([figures.confusion(windows)], 4.6, 4.2), _confusion_alt(windows)),
-        "roc": (one([figures.roc(units)], 4.6, 4.2), _area_alt("ROC", units, "roc_auc")),
-        "precision_recall": (one([figures.precision_recall(units)], 4.6, 4.2),
-                             _area_alt("Precision-recall", units, "pr_auc")),
+        "confusion_units": (confusion_figure([units], 4.6, 4.2), _confusion_alt(units)),
         "reliability_units": (one([figures.reliability(pairs["units"], evaluation.unit)], 4.6, 4.2),
                               _reliability_alt(evaluation, "units", evaluation.unit)),
-        "reliability_windows": (one([figures.reliability(pairs["windows"], "window")], 4.6, 4.2),
-                                _reliability_alt(evaluation, "windows", "window")),
     }
+    if not units.many:
+        drawn |= {"roc": (one([figures.roc(units)], 4.6, 4.2), _area_alt("ROC", units, "roc_auc")),
+                  "precision_recall": (one([figures.precision_recall(units)], 4.6, 4.2),
+                                       _area_alt("Precision-recall", units, "pr_auc"))}
+    if evaluation.of_samples:
+        drawn["by_class"] = (class_recalls(evaluation.by_class, evaluation.recipe.n_min), _by_class_alt(evaluation))
+    else:
+        drawn |= {"confusion_windows": (confusion_figure([windows], 4.6, 4.2), _confusion_alt(windows)),
+                  "reliability_windows": (one([figures.reliability(pairs["windows"], "window")], 4.6, 4.2),
+                                          _reliability_alt(evaluation, "windows", "window"))}
+    if evaluation.strata:
+        drawn["strata"] = (strata(evaluation), _strata_alt(evaluation))
     history = figures.training_history(logs)
     if history is not None:
         epochs = ", ".join(f"{name}: {len(log['epoch'])}" for name, log in logs.items())
@@ -128,9 +146,29 @@ def _controls_alt(evaluation: Evaluation) -> str:
 
 
 def _confusion_alt(scores: Scores) -> str:
+    if scores.many:
+        wrong = np.array(scores.confusion)
+        np.fill_diagonal(wrong, 0)
+        order = np.argsort(-wrong, axis=None, kind="stable")[:5]
+        pairs = [(int(i) // len(wrong), int(i) % len(wrong)) for i in order]
+        rows = [f"{wrong[i, j]} of {scores.classes[i]} as {scores.classes[j]}" for i, j in pairs if wrong[i, j]]
+        return (f"Confusion matrix of {scores.level}s of the commonest of {len(scores.classes)} classes. The most "
+                f"frequent mistakes: {'; '.join(rows) or 'none'}.")
     rows = [f"of {name}: " + ", ".join(f"{count} as {other}" for count, other in zip(row, scores.classes, strict=True))
             for name, row in zip(scores.classes, scores.confusion, strict=True)]
     return f"Confusion matrix of {scores.level}s. {'; '.join(rows)}."
+
+
+def _by_class_alt(evaluation: Evaluation) -> str:
+    shown = ends(evaluation.by_class)
+    rows = [f"{row.name} {estimate_text(row.recall)}" for row in (shown[:1] + shown[-1:] if len(shown) > 1 else shown)]
+    return f"Recall of each class with intervals; best and worst: {'; '.join(rows) or 'no class has enough samples'}."
+
+
+def _strata_alt(evaluation: Evaluation) -> str:
+    rows = [f"{name} {'no score' if s.scores is None else estimate_text(s.scores.accuracy)}"
+            for name, s in evaluation.strata.items()]
+    return f"Accuracy of the model and its controls in each kind of test: {'; '.join(rows)}."
 
 
 def _area_alt(what: str, scores: Scores, name: str) -> str:
@@ -144,14 +182,19 @@ def _reliability_alt(evaluation: Evaluation, which: str, level: str) -> str:
             f"{after}.")
 
 
+_TITLES = {"mcc": "Matthews correlation", "roc_auc": "ROC area", "pr_auc": "precision-recall area",
+           "top5_accuracy": "top-5 accuracy", "prevalence_weighted_accuracy": "prevalence-weighted accuracy"}
+
+
 def _metric_row(name: str, units: Scores, windows: Scores) -> dict[str, Any]:
-    return {"name": {"mcc": "Matthews correlation", "roc_auc": "ROC area", "pr_auc": "precision-recall area"}.get(
-        name, _words(name).replace("f1", "F1")), "units": units.metrics[name], "windows": windows.metrics[name]}
+    return {"name": _TITLES.get(name, _words(name).replace("f1", "F1")), "units": units.metrics[name],
+            "windows": windows.metrics[name]}
 
 
 def _calibration_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     rows = []
-    for which, level in (("units", f"{evaluation.unit}s"), ("windows", "windows")):
+    levels = [("units", f"{evaluation.unit}s"), *([] if evaluation.of_samples else [("windows", "windows")])]
+    for which, level in levels:
         pair = evaluation.calibration[which]
         states: list[tuple[str, Calibration | None]] = [("as trained", pair.before), ("with temperature", pair.after)]
         rows += [{"level": level, "state": state, "ece": c.ece, "log_loss": c.log_loss, "brier": c.brier}

@@ -37,7 +37,7 @@ class Skill:
 
 
 def skill_of(accuracy: Estimate, chance: float | None, majority_rate: float | None, *,
-             new_place: bool = False) -> Skill:
+             new_place: bool = False, explain: bool = True) -> Skill:
     """Hold an accuracy against chance.
 
     Args:
@@ -45,6 +45,7 @@ def skill_of(accuracy: Estimate, chance: float | None, majority_rate: float | No
         chance: of :meth:`groundswell.evaluate.exposure.Exposure.chance`; ``None`` for the majority rate in its stead.
         majority_rate: of the same samples.
         new_place: all of them are where training had nothing near, which the sentence then says.
+        explain: say what chance is.
     """
     what = _GUESSING if chance is not None else "always giving the most frequent tested class"
     chance = majority_rate if chance is None else chance
@@ -52,13 +53,14 @@ def skill_of(accuracy: Estimate, chance: float | None, majority_rate: float | No
         return Skill("unknown", chance, majority_rate, "")
     where = " where the place is new" if new_place else ""
     ends, level = f"interval {accuracy.low:.3f} to {accuracy.high:.3f}", rate_text(chance)
+    level = f"{level}, {what}" if explain else level
     if accuracy.high < chance:
         return Skill("below", chance, majority_rate,
-                     f"The {ends} lies below chance ({level}, {what}): no skill shown{where}.")
+                     f"The {ends} lies below chance ({level}): no skill shown{where}.")
     if accuracy.low <= chance:
         return Skill("none", chance, majority_rate,
-                     f"The {ends} contains chance ({level}, {what}): no skill shown{where}.")
-    times = f", {accuracy.value / chance:.1f} times chance ({level}, {what})" if chance > 0 else ""
+                     f"The {ends} contains chance ({level}): no skill shown{where}.")
+    times = f", {accuracy.value / chance:.1f} times chance ({level})" if chance > 0 else ""
     if majority_rate is not None and accuracy.low <= majority_rate:
         return Skill("constant", chance, majority_rate,
                      f"Accuracy {accuracy.value:.3f}{times}; but the {ends} does not lie above what always naming the "

@@ -117,7 +117,7 @@ def strata_of(answered: Predictions, table: SampleTable, manifest: SplitManifest
             continue
         scores = score(part, here, recipe, level=level, seed=seed, prevalence=prevalence)
         skill = skill_of(scores.accuracy, None if exposure is None else exposure.chance(part), scores.majority_rate,
-                         new_place=new)
+                         new_place=new, explain=False)
         beside = [_beside(part, control, given, table, level, recipe, seed) for control, given in controls]
         found[name] = Stratum(name, len(part), groups, scores, "", skill, beside, new)
     return found

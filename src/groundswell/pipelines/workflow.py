@@ -78,6 +78,10 @@ class Workflow(ABC):
             fit_of: gives the fit that the control of that name is to use; each keeps its own folder.
         """
 
+    def divide(self, recipe: Any, archive: Archive) -> SplitManifest:
+        """The archive's samples divided as the recipe says; see :func:`groundswell.splits.make.make_split`."""
+        return make_split(archive.table, recipe.split)
+
     def check_unchanged(self, archive: Archive) -> None:
         """See that what the archive was made of is still there as it was.
 
@@ -251,10 +255,11 @@ def open_and_split(pipeline: str, recipe: Any) -> tuple[Archive, SplitManifest]:
         InputError: the data cannot be used.
         RefusedError: the split leaks and the recipe does not allow it.
     """
-    archive = workflow_of(pipeline).open(recipe)
+    workflow = workflow_of(pipeline)
+    archive = workflow.open(recipe)
     for name, reason in archive.table.origin.get("left_out", {}).items():
         say(f"Left out: {name}: {reason}")
-    manifest = make_split(archive.table, recipe.split)
+    manifest = workflow.divide(recipe, archive)
     require_clean(manifest, recipe.split.allow_leakage)
     return archive, manifest
 
@@ -321,7 +326,7 @@ def plan_run(pipeline: str, recipe: Any, out: Path) -> list[str]:
     """
     workflow = workflow_of(pipeline)
     archive = workflow.open(recipe)
-    manifest = make_split(archive.table, recipe.split)
+    manifest = workflow.divide(recipe, archive)
     train, validation, test = (labelled_rows(archive.table, manifest, part, 0) for part in (TRAIN, VALIDATION, TEST))
     parameters = sum(p.numel() for p in rehearse(workflow, recipe, archive, manifest).parameters())
     source = workflow.source(recipe, archive, training=True)

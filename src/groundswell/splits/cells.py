@@ -17,6 +17,8 @@ _CHUNK = 1_000_000
 _LEAST_KM = 0.01
 _ROUND = 8
 """Directions that a cell is looked around in."""
+_FACE_ROW, _FACE_COLUMN = (2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4), (1, 3, 5, 7, 0, 2, 4, 6, 1, 3, 5, 7)
+"""Where HEALPix's twelve faces have their southern corner: eighths of the way from pole to pole and around."""
 
 
 def cells_of(latitude: ArrayLike, longitude: ArrayLike, kind: Cells, *, km: float, level: int) -> NDArray[np.int64]:
@@ -53,6 +55,18 @@ def cells_of(latitude: ArrayLike, longitude: ArrayLike, kind: Cells, *, km: floa
 def centres_of(cells: NDArray[np.int64], kind: Cells, *, km: float, level: int) -> tuple[Degrees, Degrees]:
     """Latitude and longitude of the middle of cells, degrees, shape (n,) each; see :func:`cells_of`."""
     return _grid(kind, km, level).centre(cells)
+
+
+def outlines_of(cells: NDArray[np.int64], kind: Cells, *, km: float, level: int) -> list[Degrees]:
+    """Corners of cells, counterclockwise, for maps; see :func:`cells_of`.
+
+    Returns:
+        For each cell, longitude and latitude of its corners, degrees, shape (corners, 2), the first not repeated.
+        Longitudes go on beyond ±180 where a cell lies across; what is between the corners of a HEALPix pixel is curved.
+    """
+    rings = _grid(kind, km, level).outline(cells)
+    return [np.column_stack([ring[0, 0] + (ring[:, 0] - ring[0, 0] + 180.0) % 360.0 - 180.0, ring[:, 1]])
+            for ring in rings]
 
 
 def width_km(kind: Cells, *, km: float, level: int) -> float:
@@ -134,6 +148,13 @@ class _Squares:
         lon = (cells - self._first[band] + 0.5) / self._pieces[band] * 360.0 - 180.0
         return np.asarray(lat, np.float64), np.asarray(lon, np.float64)
 
+    def outline(self, cells: NDArray[np.int64]) -> list[Degrees]:
+        lat, lon = self.centre(cells)
+        up = 90.0 / self._bands
+        aside = 180.0 / self._pieces[np.searchsorted(self._first, cells, side="right") - 1]
+        return [np.array([[x - w, y - up], [x + w, y - up], [x + w, y + up], [x - w, y + up]])
+                for x, y, w in zip(lon, lat, aside, strict=True)]
+
 
 class _Hexagons:
     """The cells of H3, one call for each place: the package has no other way, and answers a million a second."""
@@ -154,6 +175,9 @@ class _Hexagons:
         pairs = np.array([self._h3.cell_to_latlng(cell) for cell in cells.tolist()], np.float64).reshape(-1, 2)
         return pairs[:, 0], pairs[:, 1]
 
+    def outline(self, cells: NDArray[np.int64]) -> list[Degrees]:
+        return [np.array(self._h3.cell_to_boundary(cell), np.float64)[:, ::-1] for cell in cells.tolist()]
+
 
 class _Pixels:
     """The pixels of HEALPix (Górski et al. 2005) in the RING scheme."""
@@ -171,3 +195,19 @@ class _Pixels:
     def centre(self, cells: NDArray[np.int64]) -> tuple[Degrees, Degrees]:
         lon, lat = self._healpix.pix2ang(self._sides, cells, lonlat=True)
         return np.asarray(lat, np.float64), np.asarray(lon, np.float64)
+
+    def outline(self, cells: NDArray[np.int64]) -> list[Degrees]:
+        # A pixel is a square of its face, one of twelve: south, east, north and west corner (Górski et al. 2005).
+        nested = np.asarray(self._healpix.ring2nest(self._sides, cells), np.int64)
+        face, inner = np.divmod(nested, self._sides**2)
+        x0, y0 = (sum(((inner >> (2 * bit + odd)) & 1) << bit for bit in range(30)) for odd in (0, 1))
+        corners = []
+        for right, left in ((0, 0), (1, 0), (1, 1), (0, 1)):
+            x, y = (x0 + right) / self._sides, (y0 + left) / self._sides
+            row = np.array(_FACE_ROW)[face] - x - y
+            near = np.minimum(np.minimum(row, 4 - row), 1.0)  # of a face's width, to the pole, where it narrows
+            sine = np.where(row < 1, 1 - near**2 / 3, np.where(row > 3, near**2 / 3 - 1, (2 - row) * 2 / 3))
+            turn = np.array(_FACE_COLUMN)[face] * near + x - y
+            lon = np.where(near > 1e-12, turn / np.maximum(near, 1e-12), np.array(_FACE_COLUMN)[face]) * 45.0
+            corners.append(np.stack([lon, np.degrees(np.arcsin(np.clip(sine, -1, 1)))], axis=1))
+        return list(np.stack(corners, axis=1))

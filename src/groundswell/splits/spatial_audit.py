@@ -17,6 +17,7 @@ from groundswell.splits.manifest import SplitManifest
 from groundswell.splits.nearest import nearest_m, within_m
 from groundswell.splits.nearness import MOST_ASKED, measure_nearness, nearness_of_sets
 from groundswell.splits.parts import EXCLUDED, PARTS, TEST, TRAIN, VALIDATION
+from groundswell.splits.places import Places
 from groundswell.splits.regions import Box, as_regions
 from groundswell.splits.spatial_facts import label_facts, later_than, region_facts, season_facts, shared_values, twins
 from groundswell.splits.spatial_results import INSIDE, OUTSIDE, FoldFacts, Prediction, SpatialAudit
@@ -92,16 +93,10 @@ def coordinates_of(table: SampleTable) -> tuple[NDArray[np.float64], NDArray[np.
     Raises:
         InputError: a column is missing, or a coordinate is missing or out of range.
     """
-    found = []
-    for name, most in (("latitude", 90.0), ("longitude", 180.0)):
-        values = table.column(name).to_numpy(np.float64, na_value=np.nan)
-        bad = np.flatnonzero(~(np.abs(values) <= most))
-        if len(bad):
-            raise InputError(f"{len(bad)} sample(s) have no {name} between -{most:g} and {most:g}, first "
-                             f"'{table.column('sample_id').iloc[bad[0]]}'", where=f"row {bad[0] + 1}, column '{name}'",
-                             fix="Correct the coordinates or leave the samples out")
-        found.append(values)
-    return found[0], found[1]
+    latitude, longitude = (table.column(name).to_numpy(np.float64, na_value=np.nan)
+                           for name in ("latitude", "longitude"))
+    places = Places(latitude, longitude, table.labels(), sample_id=table.column("sample_id").to_numpy(dtype=object))
+    return places.lat, places.lon
 
 
 def _sets(part: NDArray[np.int8], kinds: NDArray[np.object_],

@@ -14,7 +14,7 @@ from groundswell.core.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-BLOCK = 1 << 19
+BLOCK = 1 << 18
 """Values turned at a time: both forms of a block stay in a core's cache."""
 
 

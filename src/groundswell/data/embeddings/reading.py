@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import mmap
 import os
 import threading
@@ -17,25 +16,22 @@ from numpy.typing import NDArray
 from groundswell.core.errors import InputError
 from groundswell.core.files import inside
 from groundswell.data.embeddings.manifest import TableManifest
-from groundswell.data.embeddings.precision import BLOCK, decode
+from groundswell.data.embeddings.precision import decode
+from groundswell.data.embeddings.transfer import transfer
 from groundswell.data.embeddings.writing import some
 
 LARGE_ROW_BYTES = 256 << 10
-"""Rows from this length on are read from the file; shorter ones are copied out of memory maps."""
-BYTES_PER_THREAD = 8 << 20
+"""Rows from this length on are moved by several threads; shorter ones are gathered by one."""
+TASK_BYTES = 8 << 20
 THREADS = 4
 MAPS = 128
 """Parts mapped at once; each map holds a descriptor, and a process has about a thousand."""
-READ_BYTES = 1 << 30
-"""Asked of the system at once; Linux gives at most 2 GiB."""
-BUFFERS = 1000
-"""Buffers filled by one call; Linux takes at most 1024."""
 
 Missing = Literal["refuse", "nan"]
 
 
 class TableReader:
-    """Where each id's row lies, and the reading of rows. Holds no file open for large rows and no lock over a read.
+    """Where each id's row lies, and the reading of rows.
 
     May be used by several threads at once and after a fork.
 
@@ -146,66 +142,33 @@ class TableReader:
 
     def _transfer(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
         order = np.argsort(rows, kind="stable")
-        threads = max(1, min(THREADS, os.cpu_count() or 1, len(rows) * self.spec.row_bytes // BYTES_PER_THREAD))
-        edges = np.linspace(0, len(rows), threads + 1).astype(int)
-        shares = [order[a:b] for a, b in itertools.pairwise(edges) if b > a]
-        if len(shares) == 1:
-            self._share(rows, shares[0], out)
+        step = max(1, TASK_BYTES // self.spec.row_bytes)
+        tasks = [order[start:start + step] for start in range(0, len(order), step)]
+        if len(tasks) == 1:
+            self._task(rows, tasks[0], out)
             return
-        with ThreadPoolExecutor(len(shares), "groundswell-embeddings") as pool:
-            for done in [pool.submit(self._share, rows, share, out) for share in shares]:
-                done.result()
+        waiting = iter(tasks)
 
-    def _share(self, rows: NDArray[np.int64], places: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+        def work() -> None:
+            # next() on a list's iterator is one step of the interpreter: no two threads are given the same task.
+            for task in waiting:
+                self._task(rows, task, out)
+
+        # Helpers of this call alone: threads that sleep between calls would be lost by a fork. Whoever is done with a
+        # task takes the next one, so that a busy processor holds nobody up.
+        with ThreadPoolExecutor(min(THREADS, len(tasks)) - 1, "groundswell-embeddings") as pool:
+            helpers = [pool.submit(work) for _ in range(min(THREADS, len(tasks)) - 1)]
+            work()
+            for helper in helpers:
+                helper.result()
+
+    def _task(self, rows: NDArray[np.int64], places: NDArray[np.int64], out: NDArray[np.float32]) -> None:
         """Read the rows at ``places`` of ``rows``, which are in the order of the files."""
         parts = np.searchsorted(self._starts, rows[places], side="right") - 1
-        for part in np.unique(parts):
+        for part in np.unique(parts).tolist():
             here = places[parts == part]
-            self._from_file(int(part), rows[here] - self._starts[part], here, out)
-
-    def _from_file(self, part: int, rows: NDArray[np.int64], places: NDArray[np.int64],
-                   out: NDArray[np.float32]) -> None:
-        length = self.spec.row_bytes
-        descriptor = os.open(self._paths[part], os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if self.spec.dtype == "float32":
-                for run in _runs(rows, length):
-                    buffers = [out[place].reshape(-1).view(np.uint8).data for place in places[run]]
-                    _fill(descriptor, buffers, int(rows[run.start]) * length, self._paths[part])
-                return
-            scratch = np.empty(min(BLOCK, self.spec.values), self.spec.stored)
-            for row, place in zip(rows.tolist(), places.tolist(), strict=True):
-                flat = out[place].reshape(-1)
-                for start in range(0, len(flat), BLOCK):
-                    block = scratch[:min(BLOCK, len(flat) - start)]
-                    _fill(descriptor, [block.view(np.uint8).data], row * length + start * block.itemsize,
-                          self._paths[part])
-                    decode(block, self.spec.dtype, flat[start:start + len(block)])
-        finally:
-            os.close(descriptor)
+            transfer(self._paths[part], self._map(part), self.spec, rows[here] - self._starts[part], here, out)
 
     def close(self) -> None:
         """Let go of the memory maps; reading again makes them again."""
         self._maps.clear()
-
-
-def _runs(rows: NDArray[np.int64], length: int) -> list[slice]:
-    """Stretches of neighbouring rows that one call can read."""
-    longest = max(1, min(BUFFERS, READ_BYTES // length))
-    breaks = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
-    return [slice(start, min(start + longest, stop)) for begin, stop in itertools.pairwise(breaks)
-            for start in range(begin, stop, longest)]
-
-
-def _fill(descriptor: int, buffers: list[memoryview], offset: int, path: Path) -> None:
-    """Fill the buffers from the file, however little the system gives at a time."""
-    while buffers:
-        got = os.preadv(descriptor, buffers, offset)
-        if got == 0:
-            raise InputError(f"The part '{path.name}' ends early, at byte {offset}", where=path.parent,
-                             fix="Copy it again, or import the embeddings again")
-        offset += got
-        while buffers and got >= len(buffers[0]):
-            got -= len(buffers.pop(0))
-        if got:
-            buffers[0] = buffers[0][got:]

@@ -7,7 +7,6 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import atomic_path, inside, read_json, write_json
+from groundswell.core.files import atomic_path, inside
 from groundswell.core.progress import progress
+from groundswell.data.embeddings.listing import changing, create_listing, read_listing, read_manifests
 from groundswell.data.embeddings.manifest import NAME, TableManifest
 from groundswell.data.embeddings.reading import Missing, TableReader
 from groundswell.data.embeddings.spec import TableSpec
@@ -25,7 +25,6 @@ from groundswell.data.embeddings.writing import TableWriter, held
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = "groundswell embeddings 1"
 T = TypeVar("T")
 
 
@@ -46,33 +45,12 @@ class EmbeddingStore:
         self._load()
 
     def _load(self) -> None:
-        facts = self._facts()
-        self.note: dict[str, Any] = dict(facts["note"])
-        self.taxa: tuple[str, ...] = tuple(facts["taxa"])
-        self._readers: dict[str, TableReader] = {}
+        listing = read_listing(self.path)
+        self.note: dict[str, Any] = dict(listing["note"])
+        self.taxa: tuple[str, ...] = tuple(listing["taxa"])
+        self._readers = {name: TableReader(self.path / name, manifest)
+                         for name, manifest in read_manifests(self.path, listing).items()}
         self._once: dict[str, Any] = {}
-        # A kill between a table's first manifest and its being listed leaves a table that is whole all the same.
-        unlisted = sorted({path.parent.name for path in self.path.glob(f"*/{NAME}")} - set(facts["tables"]))
-        for name in [*facts["tables"], *unlisted]:
-            folder = inside(self.path, TableSpec(name, (1,)).name)
-            self._readers[name] = TableReader(folder, TableManifest.read(folder))
-
-    def _facts(self) -> dict[str, Any]:
-        path = self.path / "store.json"
-        if not path.is_file():
-            raise InputError("This is not a store of embeddings: it has no store.json", where=self.path,
-                             fix="Make one by importing or simulating embeddings")
-        facts = read_json(path)
-        if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-            raise InputError(f"This is not a store of the format '{FORMAT}'", where=path,
-                             fix="It may have been written by another release; import the embeddings again")
-        lists = [facts.get("tables"), facts.get("taxa")]
-        if not isinstance(facts.get("note"), dict) or not all(
-                isinstance(names, list) and all(isinstance(n, str) for n in names) and len(set(names)) == len(names)
-                for names in lists):
-            raise InputError("The store's note, tables or taxa are not as they are written", where=path,
-                             fix="Import the embeddings again")
-        return facts
 
     @classmethod
     def create(cls, path: Path, *, note: Mapping[str, Any] | None = None) -> EmbeddingStore:
@@ -85,11 +63,7 @@ class EmbeddingStore:
         Raises:
             InputError: something is there already.
         """
-        path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InputError("The folder for the store is not empty", where=path, fix="Choose another folder")
-        write_json(path / "store.json", {"format": FORMAT, "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                                         "note": dict(note or {}), "tables": [], "taxa": []})
+        create_listing(Path(path), note or {})
         return cls(path)
 
     @classmethod
@@ -129,14 +103,6 @@ class EmbeddingStore:
             raise InputError(f"The store has no table '{table}'; it has {', '.join(self._readers) or 'none'}",
                              where=self.path, fix="Import or pool that table first") from None
 
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[dict[str, Any]]:
-        """The facts of store.json as they are now; written back on leaving."""
-        with held(self.path / ".lock", wait=True):
-            facts = self._facts()
-            yield facts
-            write_json(self.path / "store.json", facts)
-
     def add_taxa(self, names: Sequence[str]) -> NDArray[np.int64]:
         """Numbers of the taxa named, int64 (n,); names that are new get the next ones, known names keep theirs.
 
@@ -145,10 +111,10 @@ class EmbeddingStore:
         """
         if not all(isinstance(name, str) and name.strip() for name in names):
             raise InputError("A taxon has no name", where=self.path, fix="Give every taxon its name")
-        with self._changing() as facts:
-            number = {name: i for i, name in enumerate(facts["taxa"])}
+        with changing(self.path) as listing:
+            number = {name: i for i, name in enumerate(listing["taxa"])}
             found = [number.setdefault(name, len(number)) for name in names]
-            facts["taxa"] = list(number)
+            listing["taxa"] = list(number)
         self.taxa = tuple(number)
         self._once.clear()
         return np.array(found, np.int64)
@@ -179,7 +145,7 @@ class EmbeddingStore:
                                  f"{manifest.spec.key}, not {spec.dtype} {list(spec.shape)} by {spec.key}",
                                  where=folder, fix="Append rows of the same kind, or name another table")
             manifest = TableManifest(spec, manifest.parts, manifest.rounding, {**manifest.facts, **(facts or {})})
-            limit = len(self._facts()["taxa"]) if spec.key == "taxon" else None
+            limit = len(read_listing(self.path)["taxa"]) if spec.key == "taxon" else None
             writer = TableWriter(folder, manifest, rows_per_part=rows_per_part, id_limit=limit,
                                  finished=self._finished)
             yield writer
@@ -187,8 +153,8 @@ class EmbeddingStore:
 
     def _finished(self, manifest: TableManifest) -> None:
         name = manifest.spec.name
-        with self._changing() as facts:
-            facts["tables"] = list(dict.fromkeys([*facts["tables"], name]))
+        with changing(self.path) as listing:
+            listing["tables"] = list(dict.fromkeys([*listing["tables"], name]))
         self._readers[name] = TableReader(self.path / name, manifest)
 
     def ids(self, table: str) -> NDArray[np.int64]:

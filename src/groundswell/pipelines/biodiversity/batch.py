@@ -141,10 +141,10 @@ def get_training_batch(store: EmbeddingStore, observation_ids: Sequence[str], in
 
     Returns:
         ``species`` and ``image_urls``, lists of N texts; ``locations`` float32 (N, 3): latitude, longitude (degrees)
-        and elevation (m, always 0: the data has none); ``timestamps`` int32 (N, 6): year, month, day, hour, minute, second,
-        0 where it is not known; ``language_embeddings`` float32 (N, 7168), if included; ``vision_embeddings`` float32
-        (N, 8, 24, 24, 1408): time, height, width, feature, or the shape of the table named, if included; ``metadata``:
-        observation_ids, gbif_ids, batch_size, loaded_at (UTC).
+        and elevation (m, always 0: the data has none); ``timestamps`` int32 (N, 6): year, month, day, hour, minute,
+        second, 0 where it is not known; ``language_embeddings`` float32 (N, 7168), if included;
+        ``vision_embeddings`` float32 (N, 8, 24, 24, 1408): time, height, width, feature, or the shape of the table
+        named, if included; ``metadata``: observation_ids, gbif_ids, batch_size, loaded_at (UTC).
 
     Raises:
         InputError: no ids; an id has a wrong shape or is unknown; a vector is not there. Up to five are named, and

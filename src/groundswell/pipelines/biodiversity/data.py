@@ -24,11 +24,13 @@ from groundswell.evaluate.report import Picture
 from groundswell.pipelines.biodiversity.controls import biodiversity_controls
 from groundswell.pipelines.biodiversity.observations import observation_table, read_observations
 from groundswell.pipelines.biodiversity.pretrained import Pretrained, init_from
+from groundswell.pipelines.biodiversity.published_json import divide_by_file, read_split_json
 from groundswell.pipelines.biodiversity.recipe import BiodiversityRecipe
 from groundswell.pipelines.biodiversity.source import observation_source
 from groundswell.pipelines.biodiversity.task import SpeciesTask
 from groundswell.pipelines.workflow import Archive, Workflow
 from groundswell.splits.cells import cells_of
+from groundswell.splits.manifest import SplitManifest
 from groundswell.train.imbalance import class_weights
 from groundswell.train.task import Task
 
@@ -93,6 +95,14 @@ class BiodiversityWorkflow(Workflow):
         observation_source(Path(recipe.data.store), recipe.data.vision, recipe.model.modalities, table).close()
         return Archive(table, [facts])
 
+    def divide(self, recipe: Any, archive: Archive) -> SplitManifest:
+        """See :meth:`Workflow.divide`: by a file where the recipe names one."""
+        if not recipe.data.split_file:
+            return super().divide(recipe, archive)
+        division = divide_by_file(archive.table, read_split_json(Path(recipe.data.split_file)), recipe.split)
+        return SplitManifest.of(archive.table, division.assignment, "file", recipe.split.seed, division.settings,
+                                division.stratum)
+
     def source(self, recipe: Any, archive: Archive, *, training: bool) -> Source:
         """See :meth:`Workflow.source`."""
         return source_of(recipe, archive)
@@ -143,6 +153,8 @@ class BiodiversityWorkflow(Workflow):
     def not_measured(self, recipe: Any, archive: Archive) -> list[str]:
         """See :meth:`Workflow.not_measured`."""
         lines = [LOOK_UP] if "language" in recipe.model.modalities else []
+        if recipe.data.split_file:
+            return lines
         if recipe.split.regime not in _REGIMES_WITH_FUTURE:
             lines.append("Years to come: the split does not keep a later period apart (split.regime=temporal).")
         if recipe.split.regime in ("grouped", "kfold", "ungrouped", "stratified", "temporal"):

@@ -57,7 +57,7 @@ def _read(file: Path) -> pd.DataFrame:
         first = opened.readline()
     separator = ";" if first.count(";") > first.count(",") else ","
     text = dict.fromkeys(("observation_id", "taxon_id", "species_id", "taxon_name", "species"), str)
-    return pd.read_csv(file, sep=separator, dtype=text)
+    return pd.read_csv(file, sep=separator, dtype=text, float_precision="round_trip")
 
 
 def checked(frame: pd.DataFrame, where: str) -> pd.DataFrame:

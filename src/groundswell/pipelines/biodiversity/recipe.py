@@ -28,6 +28,9 @@ class BiodiversityDataRecipe(RecipePart):
     vision: Tier = "vision_mean"
     """Which table of vision vectors is read: whole, or pooled beforehand. A classifier pools them all the same, so that
     the smaller table gives the same answers many times faster."""
+    split_file: str = ""
+    """A split that was written by `groundswell biodiversity split`, or published, to train on; empty divides anew as
+    split.regime says. A validation part is drawn from its training part where it has none."""
     group: Literal["place_day", "place", "observer", "observation"] = "place_day"
     """What must never straddle a split: one visit of one spot, a spot, an observer, or nothing."""
     cluster_km: float = Field(10.0, gt=0, le=1000)

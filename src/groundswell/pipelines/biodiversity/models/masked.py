@@ -234,7 +234,7 @@ class MultimodalMaskedAutoencoder(nn.Module):
                 truth = self.standardised(name, self.vector(name, inputs[name]))
             predicted = self.standardised(name, outputs[f"{name}_reconstruction"])
             error = (predicted - truth).square().mean(dim=1)
-            cosine = functional.cosine_similarity(predicted, truth, dim=1)
+            cosine = functional.cosine_similarity(predicted, truth, dim=1, eps=0.3 * truth.shape[1] ** 0.5)
             found |= {f"{name}_error": error, f"{name}_cosine": cosine,
                       f"{name}_reference": truth.square().mean(dim=1)}
             if name in masks:

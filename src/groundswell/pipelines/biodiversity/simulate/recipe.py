@@ -19,7 +19,7 @@ class ObservedRecipe(RecipePart):
 
     genera: int = Field(12, ge=1)
     """How many genera species belong to, evenly; at most as many as species."""
-    abundance_spread: float = Field(1.0, ge=0, le=5)
+    abundance_spread: float = Field(0.5, ge=0, le=5)
     """Standard deviation of the logarithm of a species' abundance; 0 makes all as frequent."""
     most_per_species: int = Field(0, ge=0)
     """No species has more observations than this, as where a collection is capped; 0 for no limit."""
