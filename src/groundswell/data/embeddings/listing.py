@@ -69,6 +69,8 @@ def read_manifests(folder: Path, listing: Mapping[str, Any]) -> dict[str, TableM
 def changing(folder: Path) -> Iterator[dict[str, Any]]:
     """``store.json`` as it is now, to be changed; written back on leaving. Who else wants to change it waits."""
     with held(folder / ".store.lock", wait=True):
+        for abandoned in folder.glob(".store-*.part.json"):
+            abandoned.unlink()
         listing = read_listing(folder)
         yield listing
         write_json(folder / "store.json", listing)

@@ -129,7 +129,7 @@ class TableManifest:
 def _part(entry: Mapping[str, Any], spec: TableSpec) -> Part:
     part = Part(str(entry["file"]), int(entry["bytes"]), str(entry["sha256"]), np.array(entry["ids"], np.int64),
                 np.array(entry["missing"], np.int64))
-    ascending = all(values.ndim == 1 and (np.diff(values) > 0).all() for values in (part.ids, part.missing))
+    ascending = all(values.ndim == 1 and (values[1:] > values[:-1]).all() for values in (part.ids, part.missing))
     in_range = not len(part.missing) or (part.missing[0] >= 0 and part.missing[-1] < part.rows)
     whole = part.rows == entry["rows"] > 0 and part.bytes == part.rows * spec.row_bytes
     if not (ascending and in_range and whole and re.fullmatch("[0-9a-f]{64}", part.sha256)):

@@ -113,7 +113,7 @@ class EmbeddingStore:
             raise InputError("A taxon has no name", where=self.path, fix="Give every taxon its name")
         with changing(self.path) as listing:
             number = {name: i for i, name in enumerate(listing["taxa"])}
-            found = [number.setdefault(name, len(number)) for name in names]
+            found = [number.setdefault(name, len(number)) for name in names]  # a new name gets the next number
             listing["taxa"] = list(number)
         self.taxa = tuple(number)
         self._once.clear()

@@ -1,0 +1,223 @@
+"""The store of embeddings: what goes in comes out, by id and in the order asked for."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from groundswell.core.errors import InputError
+from groundswell.data.embeddings import reading, transfer
+from groundswell.data.embeddings.spec import TableSpec
+from groundswell.data.embeddings.store import EmbeddingStore
+
+SMALL = TableSpec("vision_mean", (6,))
+
+
+def vectors(count, shape, seed=0):
+    return np.random.default_rng(seed).standard_normal((count, *shape), dtype=np.float32)
+
+
+def filled(folder: Path, spec=SMALL, count=23, rows_per_part=5, seed=0):
+    """A store with one table of shuffled ids 7, 10, 13, ... and the vectors by id."""
+    store = EmbeddingStore.create(folder)
+    ids = np.random.default_rng(seed).permutation(np.arange(count) * 3 + 7)
+    rows = vectors(count, spec.shape, seed)
+    with store.writer(spec, rows_per_part=rows_per_part) as writer:
+        for start in range(0, count, 4):
+            writer.add(ids[start:start + 4], rows[start:start + 4])
+    return store, dict(zip(ids.tolist(), rows, strict=True))
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_rows_come_back_by_id_in_the_order_asked_for(tmp_path_factory, data):
+    shape = tuple(data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
+    ids = data.draw(st.lists(st.integers(-2**63, 2**63 - 1), min_size=1, max_size=30, unique=True))
+    rows = vectors(len(ids), shape)
+    store = EmbeddingStore.create(tmp_path_factory.mktemp("store") / "s")
+    with store.writer(TableSpec("t", shape), rows_per_part=data.draw(st.integers(1, 40))) as writer:
+        cut = data.draw(st.integers(0, len(ids)))
+        writer.add(np.array(ids[:cut], np.int64), rows[:cut])
+        writer.add(np.array(ids[cut:], np.int64), rows[cut:])
+    asked = data.draw(st.lists(st.integers(0, len(ids) - 1), max_size=50))
+    for opened in (store, EmbeddingStore.open(store.path, verify=True)):
+        np.testing.assert_array_equal(opened.read("t", np.array([ids[i] for i in asked], np.int64)), rows[asked])
+        np.testing.assert_array_equal(opened.ids("t"), np.sort(ids))
+        np.testing.assert_array_equal(opened.gather("t"), rows[np.argsort(ids)])
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_large_rows_are_the_same_copied_from_maps_or_read_from_files(tmp_path, monkeypatch, dtype, cached):
+    spec = TableSpec("vision", (3, 1000), dtype)
+    store, by_id = filled(tmp_path / "s", spec)
+    ids = np.array([7, 10, 13, 70, 16, 10, 40, 43, 46, 73])
+    small = store.read("vision", ids)
+    monkeypatch.setattr(reading, "LARGE_ROW_BYTES", 1)
+    monkeypatch.setattr(reading, "TASK_BYTES", 2 * spec.row_bytes)
+    monkeypatch.setattr(transfer, "BLOCK", 700)
+    monkeypatch.setattr(transfer, "_cached", lambda *place: cached)
+    out = np.full((len(ids), 3, 1000), np.nan, np.float32)
+    assert store.read("vision", ids, out) is out
+    np.testing.assert_array_equal(out, small)
+    tolerance = {"float32": 0, "float16": 2**-11, "bfloat16": 2**-8}[dtype]
+    np.testing.assert_allclose(out, [by_id[i] for i in ids.tolist()], rtol=tolerance, atol=1e-6 * (dtype == "float16"))
+
+
+def test_a_read_that_the_system_cuts_short_is_gone_on_with(tmp_path, monkeypatch):
+    spec = TableSpec("vision", (50,))
+    store, by_id = filled(tmp_path / "s", spec)
+    monkeypatch.setattr(reading, "LARGE_ROW_BYTES", 1)
+    monkeypatch.setattr(transfer, "_cached", lambda *place: False)
+    whole = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda fd, buffers, offset: whole(fd, [buffers[0][:77]], offset))
+    np.testing.assert_array_equal(store.gather("vision"), [by_id[i] for i in sorted(by_id)])
+
+
+def test_what_the_system_holds_is_recognised(tmp_path):
+    store, _ = filled(tmp_path / "s", TableSpec("vision", (100_000,)), count=3)
+    with open(store.path / "vision" / "part-00000.bin", "rb") as file:
+        file.read()
+        if transfer._NOWAIT is not None:
+            try:
+                os.preadv(file.fileno(), [bytearray(1)], 0, transfer._NOWAIT)
+            except OSError:
+                pytest.skip("this file system cannot say what it holds")
+        assert transfer._cached(file.fileno(), 0, 1_200_000) == (transfer._NOWAIT is not None)
+        assert not transfer._cached(file.fileno(), 0, 1_200_001), "a byte after the end is not held"
+
+
+@pytest.mark.parametrize("lost", [[1], [7, 8, 9], list(range(100, 200))])
+def test_unknown_ids_are_named(tmp_path, lost):
+    store, _ = filled(tmp_path / "s")
+    named = [i for i in lost if i != 7]
+    with pytest.raises(InputError) as error:
+        store.read("vision_mean", np.array([10, *lost]))
+    said = f"{len(named)} id(s) are not in the table 'vision_mean': " + ", ".join(map(str, named[:5]))
+    assert said in str(error.value)
+    assert ("..." in str(error.value)) == (len(named) > 5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_a_missing_vector_is_never_zeros(tmp_path, dtype):
+    store = EmbeddingStore.create(tmp_path / "s")
+    rows = np.zeros((3, 6), np.float32)
+    with store.writer(TableSpec("vision_mean", (6,), dtype)) as writer:
+        writer.add(np.array([5, 3, 4]), rows, np.array([False, True, False]))
+        writer.add(np.array([1]), np.full((1, 6), np.inf), np.array([True]))
+    with pytest.raises(InputError, match=r"1 vector\(s\) of the table 'vision_mean' are missing, of the id\(s\) 3"):
+        store.read("vision_mean", np.array([4, 3]))
+    got = EmbeddingStore.open(store.path).read("vision_mean", np.array([4, 3, 1, 5]), missing="nan")
+    np.testing.assert_array_equal(np.isnan(got), np.array([False, True, True, False])[:, None].repeat(6, 1))
+    assert np.isnan(store.gather("vision_mean")[:2]).all()
+    np.testing.assert_array_equal(store.present("vision_mean", np.array([1, 2, 3, 4, 5])), [0, 0, 0, 1, 1])
+    assert store.manifest("vision_mean").rounding.rows == 2, "the rounding is measured on vectors that are there"
+
+
+def test_a_store_can_be_pickled_and_forked_and_shared_by_threads(tmp_path):
+    store, by_id = filled(tmp_path / "s", TableSpec("vision_mean", (500,)), count=50)
+    ids = np.array(sorted(by_id))
+    wanted = np.array([by_id[i] for i in ids.tolist()])
+    store.read("vision_mean", ids)
+    copied = pickle.loads(pickle.dumps(store))
+    np.testing.assert_array_equal(copied.read("vision_mean", ids), wanted)
+
+    def work(seed):
+        picked = np.random.default_rng(seed).integers(0, len(ids), 20)
+        return (store.read("vision_mean", ids[picked]) == wanted[picked]).all()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(200)))
+
+    held = threading.Event()
+    release = threading.Event()
+
+    def hold():
+        with store.reader("vision_mean")._lock:
+            held.set()
+            release.wait(20)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(20)
+    child = os.fork()  # while another thread is inside the lock
+    if child == 0:
+        os._exit(0 if (store.read("vision_mean", ids) == wanted).all() else 1)
+    release.set()
+    holder.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_more_parts_than_are_mapped_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "MAPS", 2)
+    store, by_id = filled(tmp_path / "s")
+    ids = np.array(list(by_id) * 3)
+    np.testing.assert_array_equal(store.read("vision_mean", ids), [by_id[i] for i in ids.tolist()])
+    assert len(store.reader("vision_mean")._maps) == 2
+    store.close()
+    np.testing.assert_array_equal(store.read("vision_mean", ids[:3]), [by_id[i] for i in ids[:3].tolist()])
+
+
+@pytest.mark.parametrize("out", [np.empty((2, 6)), np.empty((3, 6), np.float32), np.empty((2, 12), np.float32)[:, ::2]])
+def test_a_buffer_that_does_not_fit_is_refused(tmp_path, out):
+    store, _ = filled(tmp_path / "s")
+    with pytest.raises(ValueError, match="out must be"):
+        store.read("vision_mean", np.array([7, 10]), out)
+
+
+def test_taxa_keep_their_numbers(tmp_path):
+    store = EmbeddingStore.create(tmp_path / "s")
+    np.testing.assert_array_equal(store.add_taxa(["Quercus", "Acer", "Quercus"]), [0, 1, 0])
+    other = EmbeddingStore.open(store.path)
+    np.testing.assert_array_equal(other.add_taxa(["Pinus", "Acer"]), [2, 1])
+    np.testing.assert_array_equal(store.add_taxa(["Ulmus"]), [3])  # the other's taxa are seen
+    assert EmbeddingStore.open(store.path).taxa == store.taxa == ("Quercus", "Acer", "Pinus", "Ulmus")
+    language = TableSpec("language", (4,), key="taxon")
+    with store.writer(language) as writer:
+        writer.add(np.arange(4), vectors(4, (4,)))
+        with pytest.raises(InputError, match="not numbers of the store's 4 taxa"):
+            writer.add(np.array([4]), vectors(1, (4,)))
+    with pytest.raises(InputError, match="no name"):
+        store.add_taxa([""])
+
+
+def test_observations_are_kept_and_what_is_made_of_them_once(tmp_path):
+    store = EmbeddingStore.create(tmp_path / "s", note={"simulated": True})
+    with pytest.raises(InputError, match="no observations"):
+        store.observations()
+    frame = pd.DataFrame({"observation_id": ["1_1"], "hour": pd.array([None], "Int64"), "observer": ["a"]})
+    store.write_observations(frame)
+    made = []
+    assert [store.once("x", lambda: made.append(1) or len(made)) for _ in range(3)] == [1, 1, 1]
+    store.write_observations(frame)
+    assert store.once("x", lambda: made.append(1) or len(made)) == 2
+    opened = EmbeddingStore.open(store.path)
+    pd.testing.assert_frame_equal(opened.observations(), frame)
+    assert opened.note == {"simulated": True}
+
+
+def test_a_store_is_made_only_where_nothing_is(tmp_path):
+    (tmp_path / "s").mkdir()
+    EmbeddingStore.create(tmp_path / "s")
+    with pytest.raises(InputError, match="not empty"):
+        EmbeddingStore.create(tmp_path / "s")
+    with pytest.raises(InputError, match="not a store"):
+        EmbeddingStore.open(tmp_path)
+    with pytest.raises(InputError, match="has no table 'vision'; it has none"):
+        EmbeddingStore.open(tmp_path / "s").ids("vision")
+
+
+@pytest.mark.parametrize("wrong", [{"name": "../vision"}, {"name": ""}, {"name": "Vision"}, {"shape": ()},
+                                   {"shape": (3, 0)}, {"dtype": "float64"}, {"key": "image"}])
+def test_a_table_that_cannot_be_is_refused(wrong):
+    with pytest.raises(InputError):
+        TableSpec(**{"name": "vision", "shape": (3,), **wrong})
