@@ -33,7 +33,7 @@ class PretrainRecipe(RecipePart):
     stays visible and at least one is hidden."""
     mse_weight: float = Field(1.0, ge=0)
     """Weight of the mean squared error of standardised numbers: 1 is what the mean of the training part scores."""
-    cosine_weight: float = Field(0.5, ge=0)
+    cosine_weight: float = Field(0.1, ge=0)
     """Weight of one minus the cosine between a standardised vector and its prediction: direction whatever the length.
     """
     permutations: int = Field(5, ge=1)

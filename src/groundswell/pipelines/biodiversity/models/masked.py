@@ -15,6 +15,9 @@ from torch.nn import functional
 from groundswell.core.errors import InputError
 from groundswell.pipelines.biodiversity.models.modalities import Encoder, Modality, get_modalities
 
+SHORT = 0.3
+"""See :meth:`MultimodalMaskedAutoencoder.losses`."""
+
 
 class Block(nn.Module):
     """Attention among the modalities of an observation and a perceptron for each, both residual and pre-normalised.
@@ -214,18 +217,20 @@ class MultimodalMaskedAutoencoder(nn.Module):
         return self.reconstruct(inputs, masks) if masks else self.cross_modal(inputs)
 
     def losses(self, outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor], masks: Mapping[str, Tensor], *,
-               mse_weight: float = 1.0, cosine_weight: float = 0.5) -> dict[str, Tensor]:
+               mse_weight: float = 1.0, cosine_weight: float = 0.1) -> dict[str, Tensor]:
         """How far predictions are off, of hidden modalities alone.
 
         Vectors are standardised by the training part, so that no few large numbers outweigh the rest and 1 is what the
-        mean scores. On them the squared error, averaged over numbers, says how much is explained; its best prediction
-        of what cannot be known shrinks to the mean, and near the mean it hardly cares for direction, which is what
-        vectors of language are compared by. One minus the cosine does, and does not care for length.
+        mean scores. On them the squared error, averaged over numbers, says how much is explained, and is what is
+        reported; where little can be known its best prediction shrinks to the mean, and there it hardly cares for
+        direction, which is what embeddings are compared by. One minus the cosine does, whatever the length. Of
+        predictions shorter than :data:`SHORT` root mean square the product with the truth stands for the cosine, whose
+        slope grows without bound towards zero, where predictions begin.
 
         Returns:
             ``loss`` (b,): the weighted sum of both, averaged over the observation's hidden modalities, 0 where none is;
-            and for each modality ``<name>_error`` and ``<name>_cosine`` (b,), squared error and cosine, and
-            ``<name>_reference`` (b,), the squared error of the training part's mean, all three whether hidden or not.
+            and for each modality, hidden or not, ``<name>_error`` (b,), the squared error, and ``<name>_reference``
+            (b,), that of the training part's mean.
         """
         found: dict[str, Tensor] = {}
         total, count = [], []
@@ -234,12 +239,11 @@ class MultimodalMaskedAutoencoder(nn.Module):
                 truth = self.standardised(name, self.vector(name, inputs[name]))
             predicted = self.standardised(name, outputs[f"{name}_reconstruction"])
             error = (predicted - truth).square().mean(dim=1)
-            cosine = functional.cosine_similarity(predicted, truth, dim=1, eps=0.3 * truth.shape[1] ** 0.5)
-            found |= {f"{name}_error": error, f"{name}_cosine": cosine,
-                      f"{name}_reference": truth.square().mean(dim=1)}
+            aligned = functional.cosine_similarity(predicted, truth, dim=1, eps=SHORT * truth.shape[1] ** 0.5)
+            found |= {f"{name}_error": error, f"{name}_reference": truth.square().mean(dim=1)}
             if name in masks:
                 hidden = masks[name].bool()
-                total.append(torch.where(hidden, mse_weight * error + cosine_weight * (1 - cosine), 0.0))
+                total.append(torch.where(hidden, mse_weight * error + cosine_weight * (1 - aligned), 0.0))
                 count.append(hidden.float())
         if not total:
             return {**found, "loss": torch.zeros_like(found[f"{self.modalities[0]}_error"])}
