@@ -87,8 +87,8 @@ def _values(context: ReportContext) -> dict[str, Any]:
         "unit": evaluation.unit, "figures": _figures(evaluation, logs), "fits": len(logs),
         "pictures": [{"source": _embed(p.png, "png"), "caption": p.caption, "alt": p.alt} for p in context.pictures],
         "metric_rows": [_metric_row(name, evaluation.units, evaluation.windows) for name in
-                        ("accuracy", *(n for n in EXTRAS if n in evaluation.units.metrics), *SUMMARIES[1:], "roc_auc",
-                         "pr_auc")],
+                        ("accuracy", *(n for n in EXTRAS if n in evaluation.units.metrics), *SUMMARIES[1:],
+                         *(() if evaluation.units.many else ("roc_auc", "pr_auc")))],
         "both_levels": not evaluation.of_samples, "many": evaluation.units.many,
         "answers": wrong_first[:_MOST_ANSWERS], "answers_left_out": max(0, len(wrong_first) - _MOST_ANSWERS),
         "answer_folds": any(row["fold"] for row in evaluation.answers),
