@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from groundswell.splits.nearest import EARTH_M, unit_vectors, within_m
 from groundswell.splits.parts import EXCLUDED, PARTS, TEST, TRAIN, VALIDATION
+from groundswell.splits.ties import settle
 
 Degrees = NDArray[np.float64]
 Rows = NDArray[np.bool_]
@@ -25,8 +26,12 @@ _AROUND = [(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)
 def separate(part: NDArray[np.int8], lat: Degrees, lon: Degrees, metres: float,
              ties: Mapping[str, NDArray[np.int64]] | None = None,
              around: Rows | None = None) -> tuple[NDArray[np.int8], dict[str, dict[str, int]]]:
-    """Leave out what is too near, or tied: validated samples for the sake of tested ones; then training samples for the
-    sake of tested ones, and of the validated ones that are left.
+    """Leave out what is tied to another part, or too near to it.
+
+    The test stays whole: what shares a value with it leaves training and validation. Of what training and validation
+    share, each value stays in the one that has more samples of it, but validation keeps at least half of its samples
+    (:func:`groundswell.splits.ties.settle`). Then what is too near to the test leaves validation, and what is too near
+    to the test or to what is left of validation leaves training.
 
     Args:
         part: part codes of one fold, shape (n,).
@@ -36,32 +41,20 @@ def separate(part: NDArray[np.int8], lat: Degrees, lon: Degrees, metres: float,
         around: tested and validated samples that the distance is kept from, shape (n,); all of them by default.
 
     Returns:
-        The part codes anew; and how many samples were left out: ``left_out_by_buffer`` of training and of validation,
-        ``{"train": 5, "validation": 0}``, and ``left_out_by_ties`` those that were not too near.
+        The part codes anew; and how many samples were left out: ``left_out_by_ties`` of training and of validation,
+        ``{"train": 5, "validation": 0}``, and ``left_out_by_buffer``.
     """
-    part = part.copy()
-    near_by, tied_by = {"train": 0, "validation": 0}, {"train": 0, "validation": 0}
-    for code, others in ((VALIDATION, (TEST,)), (TRAIN, (TEST, VALIDATION))):
-        mine, theirs = part == code, np.isin(part, others)
-        tied = mine & tied_rows(theirs, ties or {})
-        near = np.zeros(len(part), bool)
-        if metres > 0:
-            near = near_rows(lat, lon, mine, theirs if around is None else theirs & around, metres)
-        part[near | tied] = EXCLUDED
-        near_by[PARTS[code]], tied_by[PARTS[code]] = int(near.sum()), int((tied & ~near).sum())
-    return part, {"left_out_by_buffer": near_by, "left_out_by_ties": tied_by}
-
-
-def tied_rows(chosen: Rows, ties: Mapping[str, NDArray[np.int64]]) -> Rows:
-    """Which rows share a value with one of the ``chosen`` ones, these among them where they have one; shape (n,)."""
-    tied = np.zeros(len(chosen), bool)
-    for codes in ties.values():
-        # One place more than there are values, for the samples that have none.
-        there = np.zeros(int(codes.max(initial=-1)) + 2, bool)
-        there[codes[chosen]] = True
-        there[-1] = False
-        tied |= there[codes]
-    return tied
+    part, before = part.copy(), part
+    for codes in (ties or {}).values():
+        settle(part, codes)
+    tied = {PARTS[code]: int(((before == code) & (part != code)).sum()) for code in (TRAIN, VALIDATION)}
+    near = {PARTS[code]: 0 for code in (TRAIN, VALIDATION)}
+    for code, others in ((VALIDATION, (TEST,)), (TRAIN, (TEST, VALIDATION))) if metres > 0 else ():
+        theirs = np.isin(part, others) if around is None else np.isin(part, others) & around
+        close = near_rows(lat, lon, part == code, theirs, metres)
+        part[close] = EXCLUDED
+        near[PARTS[code]] = int(close.sum())
+    return part, {"left_out_by_ties": tied, "left_out_by_buffer": near}
 
 
 def near_rows(lat: Degrees, lon: Degrees, asked: Rows, others: Rows, metres: float) -> Rows:

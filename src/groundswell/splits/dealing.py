@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from groundswell.core.seeds import derive_seed
 from groundswell.data.order import permutations
 
 Codes = NDArray[np.int64]
@@ -23,9 +22,11 @@ def deal_units(sizes: Codes, shares: tuple[float, ...], *seed: int | str,
     """Deal units of different sizes by chance so that the parts come near their shares of what is in them.
 
     Units are taken in classes of a size (within a factor of two), the largest first. In each class they are put into
-    an order by chance, and each part but the first is given the next of them until what it has of all so far is nearest
-    its share; what one class could not divide, the next makes good. A unit much larger than a part is thus not in it.
-    No part is left without a unit where there are enough.
+    an order by chance, and each part but the first is given the next of them, as many as the class can bear of what the
+    part still needs; rounding is by chance, so that a unit comes into a part as often as the part's share says, and
+    smaller classes make it good. A unit that would fill more than a quarter of a part stays in the first one, so that
+    no part is of one place alone, wherever the smaller units leave choice enough. No part is left without a unit where
+    there are enough.
 
     Args:
         sizes: of the units, int64, shape (u,), above zero.
@@ -39,18 +40,31 @@ def deal_units(sizes: Codes, shares: tuple[float, ...], *seed: int | str,
     part = np.zeros(len(sizes), np.int64)
     turn = permutations(len(sizes), 0, 1, *seed, "deal")[0]
     free = turn if movable is None else turn[movable[turn]]
+    free = free[_small_enough(sizes[free], shares, int(sizes.sum()))]
     scale = np.frexp(sizes.astype(np.float64))[1]
-    held, total = np.zeros(len(shares)), 0
+    need, left = np.array(shares) * sizes.sum(), int(sizes.sum())
     for value in np.unique(scale)[::-1]:
-        total += int(sizes[scale == value].sum())
+        here = int(sizes[scale == value].sum())
         queue = free[scale[free] == value]
         for index in range(1, len(shares)):
-            reached = np.concatenate([[0], np.cumsum(sizes[queue])])
-            wanted = shares[index] * total - held[index]
-            count = int(np.searchsorted((reached[1:] + reached[:-1]) / 2, wanted))
+            mine = sizes[queue]
+            by_chance = here < left and mine.max(initial=0) <= need[index]
+            middle = derive_seed(*seed, "round", int(value), index) / 2**63 if by_chance else 0.5
+            count = int(np.searchsorted(np.cumsum(mine) - mine * (1 - middle), need[index] * here / left))
             part[queue[:count]], queue = index, queue[count:]
-            held[index] += reached[count]
+            need[index] -= mine[:count].sum()
+        left -= here
     return _none_empty(part, sizes, shares, free)
+
+
+def _small_enough(sizes: Codes, shares: tuple[float, ...], total: int) -> NDArray[np.bool_]:
+    # Units that fill little of the smallest part; more of it, the fewer they would otherwise be to choose from.
+    wanted = sum(shares[1:]) * total
+    for fill in (0.25, 0.5, 1.0):
+        small = sizes <= fill * min(shares[1:]) * total
+        if sizes[small].sum() >= 2 * wanted:
+            return np.asarray(small, bool)
+    return np.ones(len(sizes), bool)
 
 
 def _none_empty(part: Codes, sizes: Codes, shares: tuple[float, ...], free: Codes) -> Codes:
@@ -63,31 +77,6 @@ def _none_empty(part: Codes, sizes: Codes, shares: tuple[float, ...], free: Code
         goal = shares[index] * sizes.sum()
         part[spare[np.argmin(abs(sizes[spare] - goal))]] = index
     return part
-
-
-def bundle_units(of_row: Codes, units: int, ties: Mapping[str, Codes]) -> Codes:
-    """Put units that share a value into one bundle, and those that share one with these, and so on.
-
-    Args:
-        of_row: unit of each sample, int64, shape (n,).
-        units: how many there are.
-        ties: codes of values, int64, shape (n,) each, -1 for none.
-
-    Returns:
-        Bundle of each unit, int64, shape (units,), in the order of their first units.
-    """
-    edges = []
-    for codes in ties.values():
-        tied = codes >= 0
-        first = np.full(int(codes.max(initial=-1)) + 1, units, np.int64)
-        np.minimum.at(first, codes[tied], of_row[tied])
-        other = first[codes[tied]]
-        edges.append(pd.unique((other * units + of_row[tied])[other != of_row[tied]]))
-    pairs = np.concatenate(edges) if edges else np.empty(0, np.int64)
-    graph = coo_array((np.ones(len(pairs), bool), (pairs // max(units, 1), pairs % max(units, 1))),
-                      shape=(units, units))
-    label = connected_components(graph, directed=False)[1]
-    return np.asarray(pd.factorize(label)[0], np.int64)
 
 
 def best_deal(draw: Callable[[int], Codes], of_row: Codes, label: Codes,

@@ -8,8 +8,9 @@ What may not be in two parts (groups; events, records and content where the tabl
 ``together``) is kept apart in one of two ways. Cells that share such a value are dealt as one bundle, which loses no
 sample, if no bundle outweighs the smallest part asked for and the largest cell; or else one bundle might hold nearly
 all samples, as wherever a few observers went everywhere, and nothing could be dealt. Then cells are dealt as they are,
-and samples leave training (and validation) that share a value with a tested (or validated) one. The same is done where
-time decides the parts, and beside folds. The settings say which it was, and how many samples it cost.
+and samples leave: training and validation those that share a value with the test, which stays whole; and of the values
+that these two share, each stays where it loses the fewest samples (:mod:`groundswell.splits.ties`). The same is done
+where time decides the parts, and beside folds. The settings say which it was, and how many samples it cost.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from groundswell.core.errors import InputError
 from groundswell.data.table import SampleTable
 from groundswell.splits.buffer import separate
 from groundswell.splits.cells import cells_of, surrounded
-from groundswell.splits.dealing import best_deal, bundle_units, deal_units
+from groundswell.splits.dealing import best_deal, deal_units
 from groundswell.splits.division import Division
 from groundswell.splits.parts import PARTS, TEST, TRAIN, VALIDATION
 from groundswell.splits.places import Places
 from groundswell.splits.recipe import SplitRecipe
+from groundswell.splits.ties import bundle_units
 
 Codes = NDArray[np.int64]
 Rows = NDArray[np.bool_]
