@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from groundswell.core.errors import InputError
 from groundswell.core.seeds import derive_seed
 from groundswell.data.sphere import EARTH_KM
 from groundswell.pipelines.biodiversity.simulate.fields import RandomField
@@ -48,6 +49,9 @@ def simulate_observations(recipe: SimulateRecipe) -> pd.DataFrame:
     Returns:
         observation_id, gbif_id, image_index, taxon_id, taxon_name, latitude, longitude, year, month, day, has_vision,
         observer. Numbers begin at :data:`FIRST_ID`, so that none is that of a real observation.
+
+    Raises:
+        InputError: so many species cannot have so many observations.
     """
     knobs, count = recipe.observed, recipe.observed_count
     names = species_names(recipe.species, knobs.genera)
@@ -76,12 +80,20 @@ def species_names(species: int, genera: int) -> list[str]:
 
 
 def abundances(recipe: SimulateRecipe) -> NDArray[np.int64]:
-    """Observations of each species, at least two, adding up to the count; shape (species,)."""
-    knobs, chance = recipe.observed, np.random.default_rng(_seed(recipe, "abundance"))
+    """Observations of each species, at least two, adding up to the count; shape (species,).
+
+    Raises:
+        InputError: so many species have at least, or at most, other numbers of observations.
+    """
+    knobs, chance, count = recipe.observed, np.random.default_rng(_seed(recipe, "abundance")), recipe.observed_count
+    most = knobs.most_per_species or count
+    if not 2 * recipe.species <= count <= most * recipe.species:
+        limit = f" and at most {most} (observed.most_per_species)" if knobs.most_per_species else ""
+        raise InputError(f"{recipe.species} species of at least 2 observations each{limit} do not make {count}",
+                         where="count, species", fix="Change one of these knobs")
     weight = np.exp(knobs.abundance_spread * chance.standard_normal(recipe.species))
-    most = knobs.most_per_species or recipe.observed_count
     found = np.full(recipe.species, 2)
-    while left := recipe.observed_count - int(found.sum()):
+    while left := count - int(found.sum()):
         room = np.where(found < most, weight, 0.0)  # what a full species cannot take, others do
         found = np.minimum(found + chance.multinomial(left, room / room.sum()), most)
     return np.asarray(found, np.int64)

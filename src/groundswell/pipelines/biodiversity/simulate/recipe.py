@@ -130,10 +130,4 @@ class SimulateRecipe(RecipePart):
             raise ValueError("tiers names each table once")
         if not self.tiers and not self.language:
             raise ValueError("tiers is empty and language is off: there would be no embeddings")
-        most = self.observed.most_per_species
-        if not self.observations and not 2 * self.species <= self.observed_count:
-            raise ValueError(f"{self.observed_count} observations give {self.species} species less than two each")
-        if not self.observations and 0 < most * self.species < self.observed_count:
-            raise ValueError(f"{self.species} species of at most {most} observations (observed.most_per_species) do "
-                             f"not make {self.observed_count}")
         return self
