@@ -10,7 +10,8 @@ def metres_text(metres: float) -> str:
     """A distance as a person says it: 49 m, 2.3 km, 115 km."""
     if metres < 999.5:
         return f"{metres:.0f} m"
-    return f"{metres / 1000:.1f} km" if metres < 99_950 else f"{metres / 1000:.0f} km"
+    text = f"{metres / 1000:.1f}" if metres < 99_950 else f"{metres / 1000:,.0f}"
+    return f"{text.removesuffix('.0')} km"
 
 
 def percent_text(share: float) -> str:
