@@ -32,8 +32,9 @@ class _Mean(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(members)
 
-    def forward(self, *vectors: Tensor) -> Tensor:
-        return torch.stack([member(*vectors) for member in self.members]).mean(dim=0)
+    def forward(self, vision: Tensor | None = None, language: Tensor | None = None,
+                place: Tensor | None = None) -> Tensor:
+        return torch.stack([member(vision, language, place) for member in self.members]).mean(dim=0)
 
 
 def export_run(run: RunFolder, *, to: str, out: Path | None, fold: int) -> list[str]:

@@ -32,6 +32,17 @@ def _recipe(name: str, sets: list[str] | None) -> BiodiversityRecipe:
     return load_recipe(BiodiversityRecipe, path, sets or [])
 
 
+def _of_pretraining(sets: list[str]) -> list[str]:
+    # A classifier that starts from a pretraining has encoders of its size, which scale embeddings themselves.
+    start = [text.partition("=")[2] for text in sets if text.startswith("model.init_from=")]
+    if not start or not start[-1]:
+        return []
+    from groundswell.pipelines.biodiversity.pretrained import Pretrained
+
+    run = Pretrained.open(Path(start[-1]))
+    return [f"model.encoder_dim={run.fusion_dim}", f"model.place_size={run.place_size}", "model.scaling=none"]
+
+
 def download(
     name: Annotated[str, typer.Argument(help="Data set, as owner/name.")],
     out: Annotated[Path, typer.Option(help="Folder to download into; what is there already is not fetched again.")],
@@ -195,7 +206,7 @@ def train(
              "train.accelerator": device}
     more = [f"{key}={value}" for key, value in flags.items() if value is not None]
     more += [f"model.modalities=[{seen}]"] if seen else []
-    loaded = _recipe(recipe, [*(sets or []), *more])
+    loaded = _recipe(recipe, [*_of_pretraining(sets or []), *(sets or []), *more])
     if dry_run:
         for line in plan_run("biodiversity", loaded, out):
             print(line)

@@ -15,13 +15,15 @@ from torch import Tensor, nn
 
 from groundswell.core.errors import InputError
 from groundswell.core.metrics import summary
-from groundswell.pipelines.biodiversity.models import build_model
+from groundswell.pipelines.biodiversity.models.classifiers import FusionClassifier
 from groundswell.pipelines.biodiversity.preprocess import Standardise
 from groundswell.pipelines.biodiversity.recipe import BiodiversityRecipe
 from groundswell.train.imbalance import class_loss
 from groundswell.train.task import Batch, Export, Sums, Task
 
 TOP = 5
+EXPORTED = ("vision", "language", "place")
+"""Modalities that an exported file can be given."""
 
 
 class SpeciesTask(Task):
@@ -51,8 +53,8 @@ class SpeciesTask(Task):
                                        scaled=recipe.model.scaling == "feature")
         model = recipe.model
         widths = {name: shape[-1] for name, shape in self.shapes.items() if name != "place"}
-        self.network = build_model(self.modalities, len(self.classes), hidden_dim=model.hidden_dim,
-                                   encoder_dim=model.encoder_dim, place_size=model.place_size, widths=widths)
+        self.network = FusionClassifier(len(self.classes), self.modalities, hidden_dim=model.hidden_dim,
+                                        encoder_dim=model.encoder_dim, place_size=model.place_size, widths=widths)
         weights = torch.ones(len(self.classes)) if class_weights is None else class_weights.to(torch.float32)
         if weights.shape != (len(self.classes),):
             raise InputError(f"{len(self.classes)} classes need as many class weights, not {tuple(weights.shape)}")
@@ -102,7 +104,15 @@ class SpeciesTask(Task):
         return logits.float()
 
     def export(self) -> Export:
-        """The classifier with its pooling and scaling, from vectors as stored to probabilities."""
+        """The classifier with its pooling and scaling, from vectors as stored to probabilities.
+
+        Raises:
+            InputError: it sees a modality that was registered beside the three that files know.
+        """
+        unknown = [name for name in self.modalities if name not in EXPORTED]
+        if unknown:
+            raise InputError(f"A classifier that sees '{unknown[0]}' cannot be exported", where="model.modalities",
+                             fix=f"Exported files know {', '.join(EXPORTED)}")
         generator = torch.Generator().manual_seed(0)
         inputs = {}
         for name in self.modalities:
@@ -121,13 +131,15 @@ class SpeciesTask(Task):
 
 
 class Exported(nn.Module):
-    """A task as a plain module from vectors, in the order of the modalities, to probabilities."""
+    """A task as a plain module from vectors, by name, to probabilities."""
 
     def __init__(self, task: SpeciesTask) -> None:
         super().__init__()
         self.modalities, self.standardise, self.network = task.modalities, task.standardise, task.network
 
-    def forward(self, *vectors: Tensor) -> Tensor:
+    def forward(self, vision: Tensor | None = None, language: Tensor | None = None,
+                place: Tensor | None = None) -> Tensor:
         """Probabilities (b, k)."""
-        ready = self.standardise(dict(zip(self.modalities, vectors, strict=True)))
+        given = {"vision": vision, "language": language, "place": place}
+        ready = self.standardise({name: given[name] for name in self.modalities})
         return torch.softmax(self.network(ready).float(), dim=1)
