@@ -152,6 +152,8 @@ def test_what_cannot_be_written_is_refused_and_leaves_nothing(tmp_path):
         simulate_store(tmp_path / "twice", observations=twice)
     with pytest.raises(InputError, match="no such observation table"):
         simulate_store(tmp_path / "absent", observations=tmp_path / "absent.csv")
+    with pytest.raises(InputError, match="Cannot write here"):
+        simulate_store(tmp_path / "full" / "mine" / "store", count=10, species=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full"]
     assert os.listdir(tmp_path / "full") == ["mine"]
 

@@ -159,8 +159,12 @@ def _write_vision(store: EmbeddingStore, effects: Effects, frame: pd.DataFrame) 
 @contextlib.contextmanager
 def _whole(out: Path) -> Iterator[Path]:
     """A folder beside ``out`` that becomes it on leaving without error, and is removed otherwise."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", suffix=".part", dir=out.parent))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", suffix=".part", dir=out.parent))
+    except OSError as error:
+        raise InputError(f"Cannot write here: {error.strerror}", where=out.parent,
+                         fix="Choose a folder that exists and can be written to") from error
     folder = aside / "store"
     folder.mkdir()  # with the permissions that a folder has here; a temporary one is its owner's alone
     try:
