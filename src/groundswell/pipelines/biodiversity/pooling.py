@@ -91,7 +91,7 @@ def _shapes(full: tuple[int, ...], tables: Sequence[str], where: Path) -> dict[s
         raise InputError(f"Vectors of shape {list(full)} cannot be pooled into {CELLS} x {CELLS} cells", where=where,
                          fix="Vectors must be (time, height, width, feature), height and width multiples of 3")
     time, _, _, feature = full
-    known = {"vision_mean": (feature,), "vision_temporal": (time, feature), "vision_grid": (time, CELLS, CELLS, feature)}
+    known = dict(zip(TABLES, ((feature,), (time, feature), (time, CELLS, CELLS, feature)), strict=True))
     return {name: known[name] for name in dict.fromkeys(tables)}
 
 
