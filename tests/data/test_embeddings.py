@@ -55,7 +55,7 @@ def test_rows_come_back_by_id_in_the_order_asked_for(tmp_path_factory, data):
         np.testing.assert_array_equal(opened.gather("t"), rows[np.argsort(ids)])
 
 
-@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("cached", [True, False, None])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_large_rows_are_the_same_copied_from_maps_or_read_from_files(tmp_path, monkeypatch, dtype, cached):
     spec = TableSpec("vision", (3, 1000), dtype)
@@ -65,7 +65,7 @@ def test_large_rows_are_the_same_copied_from_maps_or_read_from_files(tmp_path, m
     monkeypatch.setattr(reading, "LARGE_ROW_BYTES", 1)
     monkeypatch.setattr(reading, "TASK_BYTES", 2 * spec.row_bytes)
     monkeypatch.setattr(transfer, "BLOCK", 700)
-    monkeypatch.setattr(transfer, "_cached", lambda *place: cached)
+    monkeypatch.setattr(transfer.MappedPart, "cached", lambda *place: cached)
     out = np.full((len(ids), 3, 1000), np.nan, np.float32)
     assert store.read("vision", ids, out) is out
     np.testing.assert_array_equal(out, small)
@@ -77,23 +77,31 @@ def test_a_read_that_the_system_cuts_short_is_gone_on_with(tmp_path, monkeypatch
     spec = TableSpec("vision", (50,))
     store, by_id = filled(tmp_path / "s", spec)
     monkeypatch.setattr(reading, "LARGE_ROW_BYTES", 1)
-    monkeypatch.setattr(transfer, "_cached", lambda *place: False)
+    monkeypatch.setattr(transfer.MappedPart, "cached", lambda *place: False)
     whole = os.preadv
     monkeypatch.setattr(os, "preadv", lambda fd, buffers, offset: whole(fd, [buffers[0][:77]], offset))
     np.testing.assert_array_equal(store.gather("vision"), [by_id[i] for i in sorted(by_id)])
 
 
 def test_what_the_system_holds_is_recognised(tmp_path):
-    store, _ = filled(tmp_path / "s", TableSpec("vision", (100_000,)), count=3)
-    with open(store.path / "vision" / "part-00000.bin", "rb") as file:
-        file.read()
-        if transfer._NOWAIT is not None:
-            try:
-                os.preadv(file.fileno(), [bytearray(1)], 0, transfer._NOWAIT)
-            except OSError:
-                pytest.skip("this file system cannot say what it holds")
-        assert transfer._cached(file.fileno(), 0, 1_200_000) == (transfer._NOWAIT is not None)
-        assert not transfer._cached(file.fileno(), 0, 1_200_001), "a byte after the end is not held"
+    spec = TableSpec("vision", (100_000,))
+    store, _ = filled(tmp_path / "s", spec, count=3)
+    part = transfer.MappedPart(store.path / "vision" / "part-00000.bin", spec)
+    part.path.read_bytes()
+    if part.cached(0, 1) is None:
+        pytest.skip("this system cannot say what it holds")
+    assert part.cached(0, 3 * spec.row_bytes) and part.cached(3 * spec.row_bytes - 1, 1, 1)
+    assert not part.cached(0, 4 * spec.row_bytes), "bytes after the end are not held"
+
+
+@pytest.mark.parametrize("cached", [True, False, None])
+def test_rows_that_are_not_held_are_asked_for_beforehand_all_at_once(tmp_path, monkeypatch, cached):
+    store, by_id = filled(tmp_path / "s", rows_per_part=100)
+    asked = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, offset, length, advice: asked.append((offset, length)))
+    monkeypatch.setattr(transfer.MappedPart, "cached", lambda *place: cached)
+    np.testing.assert_array_equal(store.read("vision_mean", np.array([13, 7, 13])), [by_id[i] for i in (13, 7, 13)])
+    assert asked == ([(0, 24), (48, 24)] if cached is False else [])
 
 
 @pytest.mark.parametrize("lost", [[1], [7, 8, 9], list(range(100, 200))])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from groundswell.core.errors import InputError
 from groundswell.core.files import inside
 from groundswell.data.embeddings.manifest import TableManifest
 from groundswell.data.embeddings.precision import decode
-from groundswell.data.embeddings.transfer import transfer
+from groundswell.data.embeddings.transfer import MappedPart
 from groundswell.data.embeddings.writing import some
 
 LARGE_ROW_BYTES = 256 << 10
@@ -25,7 +24,7 @@ LARGE_ROW_BYTES = 256 << 10
 TASK_BYTES = 8 << 20
 THREADS = 4
 MAPS = 128
-"""Parts mapped at once; each map holds a descriptor, and a process has about a thousand."""
+"""Parts mapped at once; each holds two descriptors, and a process has about a thousand."""
 
 Missing = Literal["refuse", "nan"]
 
@@ -49,7 +48,8 @@ class TableReader:
         self.missing = np.zeros(len(by_row), bool)
         for start, part in zip(self._starts, manifest.parts, strict=False):
             self.missing[start + part.missing] = True
-        self._maps: OrderedDict[int, NDArray[Any]] = OrderedDict()
+        self._some_missing = bool(self.missing.any())
+        self._maps: OrderedDict[int, MappedPart] = OrderedDict()
         self._lock, self._process = threading.Lock(), os.getpid()
 
     def find(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -71,7 +71,7 @@ class TableReader:
             lost = np.unique(ids[~known])
             raise InputError(f"{len(lost)} id(s) are not in the table '{self.spec.name}': {some(lost)}",
                              where=self.folder, fix="Leave them out, or add their embeddings to the store")
-        if missing == "refuse" and self.missing[rows].any():
+        if missing == "refuse" and self._some_missing and self.missing[rows].any():
             gone = np.unique(ids[self.missing[rows]])
             raise InputError(f"{len(gone)} vector(s) of the table '{self.spec.name}' are missing, of the id(s) "
                              f"{some(gone)}", where=self.folder,
@@ -105,36 +105,26 @@ class TableReader:
                              fix="Look whether the store is still there and whole") from error
 
     def _copy(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+        plain = self.spec.dtype == "float32"
+        stored = out if plain else np.empty(out.shape, self.spec.stored)
         if len(self._paths) == 1:
-            self._take(0, rows, out)
-            return
-        order = np.argsort(rows, kind="stable")
-        ordered = rows[order]
-        edges = np.searchsorted(ordered, self._starts)
-        for part in np.flatnonzero(np.diff(edges)):
-            places = order[edges[part]:edges[part + 1]]
-            some_rows = np.empty((len(places), *self.spec.shape), np.float32)
-            self._take(int(part), rows[places] - self._starts[part], some_rows)
-            out[places] = some_rows
-
-    def _take(self, part: int, rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
-        # 'clip' writes straight into the buffer ('raise' goes through a copy); the rows are known to exist.
-        mapped = self._map(part)
-        if self.spec.dtype == "float32":
-            np.take(mapped, rows, axis=0, out=out, mode="clip")
+            self._map(0).take(rows, stored)
         else:
-            decode(np.take(mapped, rows, axis=0), self.spec.dtype, out)
+            order = np.argsort(rows, kind="stable")
+            edges = np.searchsorted(rows[order], self._starts)
+            for part in np.flatnonzero(np.diff(edges)).tolist():
+                places = order[edges[part]:edges[part + 1]]
+                self._map(part).scatter(rows[places] - self._starts[part], places, stored)
+        if not plain:
+            decode(stored, self.spec.dtype, out)
 
-    def _map(self, part: int) -> NDArray[Any]:
+    def _map(self, part: int) -> MappedPart:
         if self._process != os.getpid():  # a fork may have copied the lock while another thread held it
             self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
             mapped = self._maps.get(part)
             if mapped is None:
-                with open(self._paths[part], "rb") as file:
-                    held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                mapped = np.frombuffer(held, self.spec.stored).reshape(-1, *self.spec.shape)
-                self._maps[part] = mapped
+                mapped = self._maps[part] = MappedPart(self._paths[part], self.spec)
             self._maps.move_to_end(part)
             if len(self._maps) > MAPS:
                 self._maps.popitem(last=False)  # whoever still reads from it keeps it alive
@@ -167,7 +157,7 @@ class TableReader:
         parts = np.searchsorted(self._starts, rows[places], side="right") - 1
         for part in np.unique(parts).tolist():
             here = places[parts == part]
-            transfer(self._paths[part], self._map(part), self.spec, rows[here] - self._starts[part], here, out)
+            self._map(part).transfer(rows[here] - self._starts[part], here, out)
 
     def close(self) -> None:
         """Let go of the memory maps; reading again makes them again."""

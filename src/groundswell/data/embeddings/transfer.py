@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import mmap
 import os
 from pathlib import Path
 from typing import Any
@@ -19,49 +20,117 @@ READ_BYTES = 1 << 30
 BUFFERS = 1000
 """Buffers filled by one call; Linux takes at most 1024."""
 PROBES = 8
+FEW = 16
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 
 
-def transfer(path: Path, mapped: NDArray[Any], spec: TableSpec, rows: NDArray[np.int64], places: NDArray[np.int64],
-             out: NDArray[np.float32]) -> None:
-    """Fill ``out[places[i]]`` with row ``rows[i]`` of a part, neighbouring rows at once.
+class MappedPart:
+    """A part's rows as a memory map, and a descriptor to read them by; let go of when nobody refers to it.
 
-    What lies in the system's cache is copied from the map, twice as fast as reading it. What does not is read: a map
-    would bring it in page by page.
-
-    Args:
-        path: the part.
-        mapped: its rows as a memory map.
-        spec: of its table.
-        rows: int64 (n,), ascending.
-        places: int64 (n,).
-        out: float32 (m, *shape of a row), C-contiguous.
+    Attributes:
+        rows: (rows, *shape of a row), as stored; read-only.
     """
-    length = spec.row_bytes
-    scratch = np.empty(min(BLOCK, spec.values), spec.stored)
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+
+    def __init__(self, path: Path, spec: TableSpec) -> None:
+        self.path, self.spec = path, spec
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        held = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
+        self.rows: NDArray[Any] = np.frombuffer(held, spec.stored).reshape(-1, *spec.shape)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+    def cached(self, offset: int, length: int, probes: int = PROBES) -> bool | None:
+        """Whether the system seems to hold these bytes: a few of them can be had without waiting for the disk.
+
+        None where that cannot be told.
+        """
+        if _NOWAIT is None:
+            return None
+        byte, step = [bytearray(1)], (length - 1) // max(1, probes - 1)
+        try:
+            for probe in range(probes):
+                if os.preadv(self._descriptor, byte, offset + probe * step, _NOWAIT) == 0:
+                    return False
+            return True
+        except BlockingIOError:
+            return False
+        except OSError:  # this file system does not say
+            return None
+
+    def take(self, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+        """Copy rows into ``out``, which has the stored type: for small rows."""
+        self._fetch(rows)
+        # 'clip' writes straight into the buffer ('raise' goes through a copy); the rows are known to exist.
+        np.take(self.rows, rows, axis=0, out=out, mode="clip")
+
+    def scatter(self, rows: NDArray[np.int64], places: NDArray[np.int64], out: NDArray[Any]) -> None:
+        """Copy row ``rows[i]`` into ``out[places[i]]``, which has the stored type: for small rows of several parts."""
+        self._fetch(rows)
+        if len(rows) > FEW:
+            out[places] = self.rows[rows]
+            return
+        for row, place in zip(rows.tolist(), places.tolist(), strict=True):
+            out[place] = self.rows[row]  # a few rows one by one cost less than numpy's preparations for many
+
+    def _fetch(self, rows: NDArray[np.int64]) -> None:
+        # A map waits for the disk once for each row; asked for all of them beforehand, the disk works on many at once.
+        length = self.spec.row_bytes
+        if self.cached(int(rows[0]) * length, 1, 1) is False:
+            for row in np.unique(rows).tolist():
+                os.posix_fadvise(self._descriptor, row * length, length, os.POSIX_FADV_WILLNEED)
+
+    def transfer(self, rows: NDArray[np.int64], places: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+        """Fill ``out[places[i]]`` with row ``rows[i]``, neighbouring rows at once: for large rows.
+
+        What the system holds is copied from the map, twice as fast as reading it. What it does not hold is read: a map
+        would bring it in page by page.
+
+        Args:
+            rows: int64 (n,), ascending.
+            places: int64 (n,).
+            out: float32 (m, *shape of a row), C-contiguous.
+
+        Raises:
+            InputError: the part ends early.
+        """
+        length, plain = self.spec.row_bytes, self.spec.dtype == "float32"
+        scratch = np.empty(min(BLOCK, self.spec.values), self.spec.stored)
         for run in _runs(rows, length):
             offset = int(rows[run.start]) * length
-            cached = _cached(descriptor, offset, (run.stop - run.start) * length)
-            if spec.dtype == "float32" and not cached:
-                buffers = [out[place].reshape(-1).view(np.uint8).data for place in places[run]]
-                _fill(descriptor, buffers, offset, path)
+            cached = self.cached(offset, (run.stop - run.start) * length) is True
+            if plain and not cached:
+                self._fill([out[place].reshape(-1).view(np.uint8).data for place in places[run]], offset)
                 continue
             for row, place in zip(rows[run].tolist(), places[run].tolist(), strict=True):
-                if spec.dtype == "float32":
-                    np.copyto(out[place], mapped[row])
-                    continue
-                given, flat = mapped[row].reshape(-1), out[place].reshape(-1)
-                for start in range(0, len(flat), BLOCK):
-                    block = scratch[:min(BLOCK, len(flat) - start)]
-                    if cached:
-                        np.copyto(block, given[start:start + len(block)])
-                    else:
-                        _fill(descriptor, [block.view(np.uint8).data], row * length + start * block.itemsize, path)
-                    decode(block, spec.dtype, flat[start:start + len(block)])
-    finally:
-        os.close(descriptor)
+                if plain:
+                    np.copyto(out[place], self.rows[row])
+                else:
+                    self._decode(row, out[place].reshape(-1), scratch, cached)
+
+    def _decode(self, row: int, out: NDArray[np.float32], scratch: NDArray[Any], cached: bool) -> None:
+        stored = self.rows[row].reshape(-1)
+        for start in range(0, len(out), len(scratch)):
+            block = scratch[:len(out) - start]
+            if cached:
+                np.copyto(block, stored[start:start + len(block)])
+            else:
+                self._fill([block.view(np.uint8).data], row * self.spec.row_bytes + start * block.itemsize)
+            decode(block, self.spec.dtype, out[start:start + len(block)])
+
+    def _fill(self, buffers: list[memoryview], offset: int) -> None:
+        """Fill the buffers from the file, however little the system gives at a time."""
+        while buffers:
+            got = os.preadv(self._descriptor, buffers, offset)
+            if got == 0:
+                raise InputError(f"The part '{self.path.name}' ends early, at byte {offset}", where=self.path.parent,
+                                 fix="Copy it again, or import the embeddings again")
+            offset += got
+            while buffers and got >= len(buffers[0]):
+                got -= len(buffers.pop(0))
+            if got:
+                buffers[0] = buffers[0][got:]
 
 
 def _runs(rows: NDArray[np.int64], length: int) -> list[slice]:
@@ -70,29 +139,3 @@ def _runs(rows: NDArray[np.int64], length: int) -> list[slice]:
     breaks = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
     return [slice(start, min(start + longest, stop)) for begin, stop in itertools.pairwise(breaks)
             for start in range(begin, stop, longest)]
-
-
-def _cached(descriptor: int, offset: int, length: int) -> bool:
-    """Whether the system seems to hold these bytes: a few of them can be had without waiting for the disk."""
-    if _NOWAIT is None:
-        return False
-    byte = bytearray(1)
-    try:
-        return all(os.preadv(descriptor, [byte], place, _NOWAIT) == 1
-                   for place in np.linspace(offset, offset + length - 1, PROBES).astype(np.int64).tolist())
-    except OSError:  # it would have to wait, or this file system does not say
-        return False
-
-
-def _fill(descriptor: int, buffers: list[memoryview], offset: int, path: Path) -> None:
-    """Fill the buffers from the file, however little the system gives at a time."""
-    while buffers:
-        got = os.preadv(descriptor, buffers, offset)
-        if got == 0:
-            raise InputError(f"The part '{path.name}' ends early, at byte {offset}", where=path.parent,
-                             fix="Copy it again, or import the embeddings again")
-        offset += got
-        while buffers and got >= len(buffers[0]):
-            got -= len(buffers.pop(0))
-        if got:
-            buffers[0] = buffers[0][got:]
