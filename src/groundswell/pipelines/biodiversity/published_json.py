@@ -172,7 +172,7 @@ def divide_by_file(table: SampleTable, split: SplitFile, recipe: SplitRecipe) ->
             raise InputError(f"Of {len(table):,} samples the split file has none in its {called} part; it names "
                              f"{int(known.sum()):,} of them", where=split.path,
                              fix="Use the split that was made for these observations")
-    stratum[known] = [_stratum(reason) for reason in chosen["split_reason"]]
+    stratum[known] = [stratum_in_words(reason) for reason in chosen["split_reason"]]
     stratum[part != TEST] = ""
     if not (part == VALIDATION).any():
         part[draw_validation(table, np.asarray(part == TRAIN, bool), recipe)] = VALIDATION
@@ -222,8 +222,9 @@ def _plain(number: float) -> float:
     return int(number) if float(number).is_integer() else float(number)
 
 
-def _stratum(reason: str) -> str:
-    # The published reasons in the words of the published regime; other regimes' files have theirs in words already.
+def stratum_in_words(reason: str) -> str:
+    """A file's reason for testing an observation, in the words of the published regime; other regimes have words already.
+    """
     region = re.fullmatch("spatial_test_region_([0-9]+)", reason)
     return f"spatial region {region[1]}" if region else "temporal" if reason == "temporal_test" else reason or "test"
 

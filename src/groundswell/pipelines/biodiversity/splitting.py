@@ -16,7 +16,7 @@ from groundswell.data.table import SampleTable
 from groundswell.pipelines.biodiversity.audit_page import write_audit
 from groundswell.pipelines.biodiversity.data import observations_of, with_clusters
 from groundswell.pipelines.biodiversity.observations import observation_table, read_observations
-from groundswell.pipelines.biodiversity.published_json import read_split_json, write_split_json
+from groundswell.pipelines.biodiversity.published_json import read_split_json, stratum_in_words, write_split_json
 from groundswell.pipelines.biodiversity.recipe import BiodiversityRecipe
 from groundswell.splits.audit import require_clean
 from groundswell.splits.make import make_split
@@ -51,10 +51,10 @@ def split_observations(recipe: BiodiversityRecipe, out: Path | None) -> list[str
     if out.suffix == ".json":
         _write_document(recipe, frame, manifest, out)
         return [*lines, f"Wrote {out}. Next: groundswell biodiversity audit {out}"]
-    page = write_audit(table, manifest, out)
+    audit = write_audit(out, table, manifest)
     manifest.write(out)
     _write_document(recipe, frame, manifest, out / "observations.json")
-    return [*lines, *page.verdict, f"Wrote {out}. Look at {out / 'audit.html'}"]
+    return [*lines, *audit.verdict(), f"Wrote {out}. Look at {out / 'audit.html'}"]
 
 
 def _frame(recipe: BiodiversityRecipe) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -109,9 +109,9 @@ def audit_file(split: Path, out: Path) -> list[str]:
     """
     frame, regions = read_document(split)
     table = observation_table(frame)
-    manifest = manifest_of(table, frame["split"].to_numpy(object), frame["split_reason"].to_numpy(object))
-    page = write_audit(table, manifest, out, regions=regions)
-    return [_counts(manifest), *page.verdict, f"Wrote {out}. Look at {out / 'audit.html'}"]
+    manifest = manifest_of(table, frame["split"].to_numpy(object), np.array([stratum_in_words(reason) for reason in frame["split_reason"]], object))
+    audit = write_audit(out, table, manifest, regions=regions or None, name=split.stem)
+    return [_counts(manifest), *audit.verdict(), f"Wrote {out}. Look at {out / 'audit.html'}"]
 
 
 def read_document(path: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:

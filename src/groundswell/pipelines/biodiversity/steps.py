@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 RecipeName = Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped one (seed, quick, demo).")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set train.epochs=10. Repeatable.")]
 Modalities = Annotated[str, typer.Option(help="What the model sees: vision,language,place.")]
+_WITH_BUFFER = ("spatial", "spatiotemporal", "buffered", "knndm")
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and say what would be done.")]
 Observations = Annotated[Path | None, typer.Option(help="Table of observations: CSV, Parquet or a store.")]
 
@@ -142,6 +143,8 @@ def split(
     from groundswell.pipelines.biodiversity.splitting import split_observations
 
     more = [f"split.regime={regime}"] if regime else []
+    if regime and regime not in _WITH_BUFFER and not any(text.startswith("split.buffer_m=") for text in sets or []):
+        more += ["split.buffer_m=0.0"]  # the recipe's is meant for its own regime
     if observations is not None:
         more += [f"data.observations={observations}"]
     for line in split_observations(_recipe(recipe, [*(sets or []), *more]), out):
@@ -190,7 +193,8 @@ def train(
     learning_rate: Annotated[float | None, typer.Option(help="Step size (train.learning_rate).")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda (train.accelerator).")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the run; must be empty or absent.")] = Path("runs/species"),
-    dry_run: DryRun = False,
+    dry_run: _WITH_BUFFER = ("spatial", "spatiotemporal", "buffered", "knndm")
+DryRun = False,
 ) -> None:
     """Train a classifier of species. A killed training goes on by `groundswell resume`.
 
