@@ -18,7 +18,8 @@ from groundswell.pipelines.workflow import start_run, train_run
 
 _WORLDS = {"class": {"seed": 0}, "place": {"seed": 0, "class_effect": 0.0, "season_effect": 0.0, "place_effect": 3.0}}
 """A world in which pictures tell the species, and one in which they tell nothing but where they were taken."""
-_RUNS = (("class", "spatial", []), ("place", "random", ["split.regime=grouped", "split.buffer_m=0.0"]), ("place", "spatial", []))
+_BY_CHANCE = ["split.regime=grouped", "split.buffer_m=0.0"]
+_RUNS = (("class", "spatial", []), ("place", "random", _BY_CHANCE), ("place", "spatial", []))
 
 
 def run_demo(out: Path, seed: int) -> Path:

@@ -109,7 +109,8 @@ def audit_file(split: Path, out: Path) -> list[str]:
     """
     frame, regions = read_document(split)
     table = observation_table(frame)
-    manifest = manifest_of(table, frame["split"].to_numpy(object), np.array([stratum_in_words(reason) for reason in frame["split_reason"]], object))
+    kinds = np.array([stratum_in_words(reason) for reason in frame["split_reason"]], object)
+    manifest = manifest_of(table, frame["split"].to_numpy(object), kinds)
     audit = write_audit(out, table, manifest, regions=regions or None, name=split.stem)
     return [_counts(manifest), *audit.verdict(), f"Wrote {out}. Look at {out / 'audit.html'}"]
 

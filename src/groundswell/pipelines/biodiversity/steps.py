@@ -193,8 +193,7 @@ def train(
     learning_rate: Annotated[float | None, typer.Option(help="Step size (train.learning_rate).")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda (train.accelerator).")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the run; must be empty or absent.")] = Path("runs/species"),
-    dry_run: _WITH_BUFFER = ("spatial", "spatiotemporal", "buffered", "knndm")
-DryRun = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Train a classifier of species. A killed training goes on by `groundswell resume`.
 
