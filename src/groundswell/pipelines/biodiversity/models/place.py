@@ -99,7 +99,8 @@ class PlaceEncoder(nn.Module):
                  coordinates: Literal["ecef", "geographic"] = "ecef", season: bool = True) -> None:
         super().__init__()
         named = grid_size(size)
-        self.levels, self.log2_entries = levels or named.levels, log2_entries or named.log2_entries
+        self.levels = named.levels if levels is None else levels
+        self.log2_entries = named.log2_entries if log2_entries is None else log2_entries
         if min(self.levels, self.log2_entries, features) < 1 or growth <= 1 or min(base_km, base_years) <= 0:
             raise InputError(f"No grid has {self.levels} level(s) of 2**{self.log2_entries} entries of {features} "
                              f"number(s), growth {growth}, cells of {base_km} km and {base_years} years")
@@ -116,7 +117,7 @@ class PlaceEncoder(nn.Module):
         turns = torch.zeros(self.levels, 4, dtype=torch.int64)
         if coordinates == "geographic":
             turns[:, 0] = torch.round(2 * math.pi * EARTH_KM / cells[:, 0]).clamp(min=1).long()
-            cells[:, 0] = 2 * math.pi * EARTH_KM / turns[:, 0]  # a whole number of cells around the Earth
+            cells[:, 0] = 2 * math.pi * EARTH_KM / turns[:, 0].double()  # a whole number of cells around the Earth
         self._fixed("cells", cells)
         self._fixed("turns", turns)
         self._fixed("corners", torch.tensor(list(itertools.product((0, 1), repeat=3))))
@@ -151,8 +152,9 @@ class PlaceEncoder(nn.Module):
 
     def _entries(self, below: Tensor) -> Tensor:
         corner = below[:, :, self.axes][..., None, :] + self.corners  # b l g v 3
-        around = self.turns[:, self.axes][:, :, None, :]
-        corner = torch.where(around > 0, corner.remainder(around.clamp(min=1)), corner)
+        if self.coordinates == "geographic":
+            around = self.turns[:, self.axes][:, :, None, :]
+            corner = torch.where(around > 0, corner.remainder(around.clamp(min=1)), corner)
         mixed = corner * self.primes
         hashed = mixed[..., 0] ^ mixed[..., 1] ^ mixed[..., 2]
         return (hashed & ((1 << self.log2_entries) - 1)) + self.offsets
