@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from event_world import logistic_fit, make_split, make_table, validation_fit
+from report_page import Page
 
 from groundswell.evaluate.controls import MAJORITY, PERMUTED, majority, permuted_labels, run_controls
 from groundswell.evaluate.evaluation import evaluate
@@ -17,36 +17,8 @@ from groundswell.evaluate.recipe import EvaluateRecipe
 from groundswell.evaluate.report import Picture, ReportContext, estimate_text, write_report
 
 QUICK = EvaluateRecipe(bootstrap=200)
-VOID = {"meta", "img", "br", "link", "input", "hr"}
 NASTY = '"><script>alert("boo")</script>'
 LOG = "epoch,train_loss,val_loss,learning_rate\n1,1.0,1.1,0.001\n2,0.5,0.8,0.0005\n"
-
-
-class Page(HTMLParser):
-    """Collects elements and checks that they nest."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(text)
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, tag, attributes):
-        assert len({name for name, _ in attributes}) == len(attributes), f"an attribute twice in {tag}"
-        self.elements.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag, f"</{tag}> closes something else"
-
-    def handle_data(self, data):
-        self.text += data
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def report_of(tmp_path, *, simulated=True, controls=True, folds=5, note=None, **context):

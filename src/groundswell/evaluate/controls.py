@@ -7,7 +7,7 @@ learns gets a ``Fit`` handed to it, so that this room knows no training.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -170,6 +170,15 @@ PERMUTED = Control(
     "deals by chance, the one that tells least about the true classes); it is scored against the dealt classes.",
     "The network taught with dealt classes", "classes dealt by chance",
     "classes dealt by chance can only be found again in events that were seen in training: the split leaks.")
+
+
+PERMUTED_SAMPLES = replace(
+    PERMUTED,
+    says="The same network, trained and tested the same way after the classes of the samples were dealt out anew (of "
+         "1,000 deals by chance, the one that tells least about the true classes); it is scored against the dealt "
+         "classes.",
+    means="classes dealt by chance can only be found again in samples that were seen in training: the split leaks.")
+"""The same where each sample is a unit."""
 
 
 def permuted_labels(fit: Fit, seed: int = 0) -> Runner:

@@ -57,8 +57,8 @@ class Scores:
     unknown: int
     groups: int
     majority_rate: float | None
-    confusion: list[list[int]]
-    by_class: dict[str, dict[str, float | None]]
+    confusion: list[list[int]] = field(repr=False)
+    by_class: dict[str, dict[str, float | None]] = field(repr=False)
     metrics: dict[str, Estimate]
     curves: dict[str, Curves] = field(default_factory=dict)
 

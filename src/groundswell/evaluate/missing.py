@@ -48,6 +48,8 @@ def missing_parts(units: Scores, strata: Mapping[str, Stratum], unseen: OpenSet 
     lines = [f"'{name}': {stratum.why}." for name, stratum in strata.items() if stratum.why]
     if units.level != "sample":
         return lines
+    lines += [f"'{name}', with an interval to rely on: it lies in {stratum.groups} clusters." for name, stratum in
+              strata.items() if stratum.scores is not None and stratum.groups < _FEW_GROUPS <= units.groups]
     if 1 < units.groups < _FEW_GROUPS:
         lines.append(f"Intervals to rely on: the samples lie in {units.groups} clusters, and with fewer than "
                      f"{_FEW_GROUPS} intervals come out narrower than they should be.")

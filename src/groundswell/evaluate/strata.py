@@ -78,8 +78,9 @@ class Stratum:
             return ""
         unbeaten = [c.control.title for c in self.controls if c.control.kind == "null"
                     and c.difference.value is not None and (c.difference.low is None or c.difference.low <= 0)]
-        said = self.skill.sentence
-        text = f"{self.name[:1].upper()}{self.name[1:]} ({self.samples} tested): {said[:1].lower()}{said[1:]}"
+        said, many = self.skill.sentence, "s" if self.groups != 1 else ""
+        text = (f"{self.name[:1].upper()}{self.name[1:]} ({self.samples} tested in {self.groups} group{many}): "
+                f"{said[:1].lower()}{said[1:]}")
         return f"{text} Not better there than: {', '.join(unbeaten)}." if unbeaten else text
 
 

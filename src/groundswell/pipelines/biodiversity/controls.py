@@ -20,7 +20,7 @@ from groundswell.data.predictions import Predictions
 from groundswell.data.table import SampleTable
 from groundswell.evaluate.controls import (
     MAJORITY,
-    PERMUTED,
+    PERMUTED_SAMPLES,
     Control,
     Fit,
     Outcome,
@@ -85,7 +85,7 @@ def biodiversity_controls(names: Sequence[str], fit_of: Callable[[str], Fit], re
         "majority": (MAJORITY, lambda: majority),
         "month_prior": (MONTH_PRIOR, lambda: month_prior),
         "coordinates_knn": (COORDINATES_KNN, lambda: coordinates_knn),
-        "permuted_labels": (PERMUTED, lambda: permuted_labels(fit_of("permuted_labels"), seed)),
+        "permuted_labels": (PERMUTED_SAMPLES, lambda: permuted_labels(fit_of("permuted_labels"), seed)),
         "linear_probe": (LINEAR_PROBE, lambda: linear_probe(read, seed)),
     }
     for name in names:
