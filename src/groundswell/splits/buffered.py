@@ -49,7 +49,7 @@ def by_leaving_out(places: Places, recipe: SplitRecipe) -> Division:
     with progress(folds, "Dividing", unit="fold") as bar:
         for k in range(folds):
             tested = fold == k
-            part = _with_validation(cell, ~tested, recipe, k)
+            part = with_validation(cell, ~tested, recipe, k)
             part, left_out = separate(part, places.lat, places.lon, recipe.buffer_m, places.ties)
             require_parts(part, places.label, recipe, k)
             parts[:, k] = part
@@ -82,8 +82,9 @@ def _folds(places: Places, cell: Codes, cells: int, recipe: SplitRecipe) -> tupl
     return dealt[unit], recipe.folds
 
 
-def _with_validation(cell: Codes, rest: NDArray[np.bool_], recipe: SplitRecipe, k: int) -> NDArray[np.int8]:
-    # Part codes of one fold before anything is left out; validation is of whole cells, where not tested.
+def with_validation(cell: Codes, rest: NDArray[np.bool_], recipe: SplitRecipe, k: int) -> NDArray[np.int8]:
+    """Part codes of one fold before anything is left out, int8, shape (n,): validation is a share of what is not
+    tested, by whole cells (or whatever else the codes, int64, shape (n,), stand for)."""
     part = np.full(len(cell), TEST, np.int8)
     codes, sizes = np.unique(cell[rest], return_counts=True)
     drawn = np.zeros(int(cell.max()) + 1, np.int8)

@@ -33,7 +33,7 @@ _KEYS = {"grouped": {"validation", "test"}, "ungrouped": {"validation", "test"},
          "spatial": {"validation", "test", *_IN_SPACE}, "buffered": {"validation", "folds", *_IN_SPACE},
          "temporal": {"validation", "test_from", "match_months", "together"},
          "spatiotemporal": {"validation", "test", "test_from", "match_months", *_IN_SPACE},
-         "knndm": {"validation", "folds", "space", "prediction_points", *_IN_SPACE}}
+         "knndm": {"validation", "folds", "space", "prediction_points", "buffer_m", "together"}}
 """Keys of the recipe that a regime looks at."""
 
 

@@ -59,7 +59,7 @@ class SplitRecipe(RecipePart):
     end of the record (blocks). Not for samples by place."""
     cells: Cells = "squares"
     """What places are dealt out by: squares of cell_km, or the cells of H3 or HEALPix at cell_level (spatial,
-    spatiotemporal, buffered, knndm)."""
+    spatiotemporal, buffered)."""
     cell_km: float = Field(10.0, ge=0.01, le=5000)
     """Edge of a square (squares)."""
     cell_level: int = Field(6, ge=0, le=29)
@@ -82,7 +82,8 @@ class SplitRecipe(RecipePart):
     space: Literal["geographic", "feature"] = "geographic"
     """Where distances are measured: on the Earth, or between features (knndm)."""
     prediction_points: str = ""
-    """CSV of latitude and longitude of where the model will be applied; empty: a grid over the samples (knndm)."""
+    """CSV of latitude and longitude (with space=feature: of features) of where the model will be applied; empty: a grid
+    over the samples (knndm)."""
     seed: int = 42
     """Of the drawing of groups and cells."""
     allow_leakage: str = ""
