@@ -175,6 +175,15 @@ def test_more_parts_than_are_mapped_at_once(tmp_path, monkeypatch):
     np.testing.assert_array_equal(store.read("vision_mean", ids[:3]), [by_id[i] for i in ids[:3].tolist()])
 
 
+@pytest.mark.parametrize("ids", [[7.0, 10.5], ["7"], [[7]], 7, np.array([2**63], np.uint64), [None]])
+def test_ids_that_are_no_whole_numbers_are_refused_not_cut(tmp_path, ids):
+    store, _ = filled(tmp_path / "s")
+    for asking in (store.read, store.present):
+        with pytest.raises(InputError, match="not whole numbers in one row"):
+            asking("vision_mean", ids)
+    assert store.read("vision_mean", []).shape == (0, 6) and store.read("vision_mean", [7, 10]).shape == (2, 6)
+
+
 @pytest.mark.parametrize("out", [np.empty((2, 6)), np.empty((3, 6), np.float32), np.empty((2, 12), np.float32)[:, ::2]])
 def test_a_buffer_that_does_not_fit_is_refused(tmp_path, out):
     store, _ = filled(tmp_path / "s")

@@ -89,8 +89,9 @@ def test_doubles_are_measured_against_what_was_given():
     assert stored(values, "float32")[1].max_abs == 2**-30
 
 
-def test_a_value_too_small_for_the_type_counts_as_lost_whole():
-    assert stored(np.array([[1e-9, 1.0]], np.float32), "float16")[1].max_rel == 1
+def test_values_below_the_normal_range_count_absolutely():
+    _, rounding = stored(np.array([[1e-9, 1.0, 2**-14 * (1 + 2**-11)]]), "float16")
+    assert rounding.max_abs == pytest.approx(2**-25) and rounding.max_rel == pytest.approx(2**-11, rel=1e-3)
 
 
 @pytest.mark.parametrize(("bad", "dtype", "said"), [

@@ -129,7 +129,8 @@ def test_a_table_only_grows(tmp_path):
 
 @pytest.mark.parametrize(("ids", "rows", "missing"), [
     (np.arange(3), ROWS[:2], None), (np.arange(2), ROWS[:2, :4], None), (np.arange(2), ROWS[:2].astype(int), None),
-    (np.array([0.5, 1]), ROWS[:2], None), (np.array([["1", "2"]]), ROWS[:2], None),
+    (np.array([0.5, 1]), ROWS[:2], None), (np.array([0, 2**63], np.uint64), ROWS[:2], None),
+    (np.array([["1", "2"]]), ROWS[:2], None),
     (np.arange(2), ROWS[:2], np.zeros(3, bool)), (np.arange(2), ROWS[:2].astype(np.longdouble), None)])
 def test_rows_that_do_not_go_with_the_table_are_refused(tmp_path, ids, rows, missing):
     store = EmbeddingStore.create(tmp_path / "s")

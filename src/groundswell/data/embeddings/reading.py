@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from groundswell.core.errors import InputError
 from groundswell.core.files import inside
@@ -27,6 +27,18 @@ MAPS = 128
 """Parts mapped at once; each holds two descriptors, and a process has about a thousand."""
 
 Missing = Literal["refuse", "nan"]
+
+
+def whole_numbers(ids: ArrayLike) -> NDArray[np.int64]:
+    """Ids as int64 (n,).
+
+    Raises:
+        InputError: they are not whole numbers in one row; a fraction is not cut off.
+    """
+    given = np.asarray(ids)
+    if given.ndim != 1 or (len(given) and not (given.dtype.kind in "iu" and np.can_cast(given.dtype, np.int64))):
+        raise InputError(f"Ids of shape {given.shape} and type {given.dtype} are not whole numbers in one row")
+    return given.astype(np.int64, copy=False)
 
 
 class TableReader:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
-from groundswell.data.embeddings.reading import Missing
+from groundswell.data.embeddings.reading import Missing, whole_numbers
 from groundswell.data.embeddings.store import EmbeddingStore
 from groundswell.data.source import Field
 
@@ -39,7 +39,7 @@ class EmbeddingSource:
         self._store, self._memory_bytes = store, memory_bytes
         self._length = next(iter(lengths.values()))
         self._tables = {name: table for name, (table, _) in fields.items()}
-        self._rows = {name: store.reader(table).rows(np.asarray(ids, np.int64), missing)
+        self._rows = {name: store.reader(table).rows(whole_numbers(ids), missing)
                       for name, (table, ids) in fields.items()}
         self._held: dict[str, NDArray[np.float32]] = {}
         self._hold()

@@ -18,7 +18,7 @@ from groundswell.core.files import atomic_path, inside
 from groundswell.core.progress import progress
 from groundswell.data.embeddings.listing import changing, create_listing, read_listing, read_manifests
 from groundswell.data.embeddings.manifest import NAME, TableManifest
-from groundswell.data.embeddings.reading import Missing, TableReader
+from groundswell.data.embeddings.reading import Missing, TableReader, whole_numbers
 from groundswell.data.embeddings.spec import TableSpec
 from groundswell.data.embeddings.writing import TableWriter, held
 
@@ -165,7 +165,7 @@ class EmbeddingStore:
     def present(self, table: str, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether each id has a vector, bool (n,): known, and not missing."""
         reader = self.reader(table)
-        rows, known = reader.find(np.asarray(ids, np.int64))
+        rows, known = reader.find(whole_numbers(ids))
         there: NDArray[np.bool_] = known
         there[known] = ~reader.missing[rows[known]]
         return there
@@ -185,7 +185,7 @@ class EmbeddingStore:
             ValueError: ``out`` is not as said.
         """
         reader = self.reader(table)
-        rows = reader.rows(np.asarray(ids, np.int64), missing)
+        rows = reader.rows(whole_numbers(ids), missing)
         if out is None:
             out = np.empty((len(rows), *reader.spec.shape), np.float32)
         reader.read_rows(rows, out)

@@ -101,7 +101,8 @@ class TableWriter:
 
     def _check(self, ids: NDArray[Any], rows: NDArray[Any], gone: NDArray[np.bool_]) -> None:
         spec, where = self.manifest.spec, self._folder
-        if ids.ndim != 1 or ids.dtype.kind not in "iu" or gone.shape != ids.shape:
+        whole = ids.dtype.kind in "iu" and np.can_cast(ids.dtype, np.int64)
+        if ids.ndim != 1 or not whole or gone.shape != ids.shape:
             raise InputError(f"Ids of shape {ids.shape}, type {ids.dtype} and marks of missing vectors of shape "
                              f"{gone.shape} do not go together", where=where, fix="Give whole numbers in one row")
         if rows.shape != (len(ids), *spec.shape) or rows.dtype.kind != "f" or rows.dtype.itemsize > 8:
@@ -110,7 +111,9 @@ class TableWriter:
                              fix="Give float16, float32 or float64, the row's axis first")
         unique, counts = np.unique(ids, return_counts=True)
         repeated = unique[counts > 1]
-        known = unique[np.isin(unique, self._known, assume_unique=True)] if len(self._known) else unique[:0]
+        place = np.searchsorted(self._known, unique)  # np.isin would sort all that is known, every time
+        inside = place < len(self._known)
+        known = unique[inside][self._known[place[inside]] == unique[inside]]
         pending = [i for i in unique.tolist() if i in self._pending]
         for found, what in ((repeated, "given twice"), (known, "in the table"), (np.array(pending), "added already")):
             if len(found):
