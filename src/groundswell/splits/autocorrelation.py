@@ -9,8 +9,10 @@ dealings is simultaneous over all classes: the largest standardised excess of ea
 Young, Resampling-Based Multiple Testing, 1993), so that labels which know nothing of space go beyond it anywhere in one
 case of twenty. The range is the far edge of the unbroken run of classes, from distance nought on, that lie above it.
 
-Labels that depend on space up to a distance, and no further, have that range at the most, to within a class. What is
-small beside the envelope is not seen: with the number of pairs that are looked at, an excess of about a tenth.
+It is the likeness of the samples at hand, not a parameter of what made them: where labels depend on space up to a
+distance and no further, that is where it ends as a rule, to within a class, and a single map may by chance show more.
+What is small beside the envelope is not seen: with the number of pairs that are looked at, an excess of a tenth or two
+of chance. Classes are half an octave wide, and another seed may end the range a class earlier or later.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from groundswell.splits.nearest import EARTH_M, unit_vectors
 
 PAIRS = 100_000
 """Pairs of a distance class that are looked at, about, where it has more."""
+MOST_SAMPLES = 200_000
+"""Samples that pairs are made of; of a larger table, as many drawn at random."""
 _RANDOM_PAIRS, _PILOT, _CLASSES, _STEP = 2_000_000, 2_000, 26, 2**0.5
 _LEAST_EXPECTED = 10.0
 """Pairs of one label that chance must give a class; classes with fewer are joined with the next."""
@@ -71,7 +75,8 @@ def autocorrelation(latitude: NDArray[np.float64], longitude: NDArray[np.float64
     """Measure how far labels are alike; the method is in the text of this module.
 
     Time and memory depend on the number of pairs that are looked at: pairs of near places are all of a random subset of
-    the samples, pairs of far ones are drawn one by one. Distances go up to the median one between two samples.
+    the samples, pairs of far ones are drawn one by one; up to 2,000 samples, all pairs are taken. Distances go up to
+    the median one between two samples. More than :data:`MOST_SAMPLES` rows are represented by as many of them.
 
     Args:
         latitude, longitude: degrees, finite, shape (n,).
@@ -79,7 +84,10 @@ def autocorrelation(latitude: NDArray[np.float64], longitude: NDArray[np.float64
         seed: of the drawing.
         pairs: most pairs in a class, about.
     """
-    known = labels >= 0
+    generator = np.random.default_rng(derive_seed(seed, "pairs"))
+    known = np.flatnonzero(labels >= 0)
+    if len(known) > MOST_SAMPLES:
+        known = generator.choice(known, MOST_SAMPLES, replace=False)
     codes = np.unique(labels[known], return_inverse=True)[1].astype(np.int32)
     counts = np.bincount(codes) if len(codes) else np.zeros(0, np.int64)
     n = len(codes)
@@ -87,7 +95,7 @@ def autocorrelation(latitude: NDArray[np.float64], longitude: NDArray[np.float64
     if len(counts) < 2 or chance == 0:
         return Autocorrelation(chance=chance, why="a range needs two labels, and two samples of one of them")
     points = unit_vectors(latitude[known], longitude[known])
-    edges, classes = _draw_pairs(points, pairs, np.random.default_rng(derive_seed(seed, "pairs")))
+    edges, classes = _draw_pairs(points, pairs, generator)
     edges, classes = _joined(edges, classes, _LEAST_EXPECTED / chance)
     if not classes:
         return Autocorrelation(chance=chance, why="there are too few pairs of samples to tell likeness from chance")
@@ -123,7 +131,8 @@ def _draw_pairs(points: NDArray[np.float64], most: int,
                 generator: np.random.Generator) -> tuple[list[float], list[NDArray[np.int64]]]:
     # Distance classes from nought on, their edges in metres, and pairs of positions (m, 2) of each.
     n = len(points)
-    pairs = generator.integers(0, n, (_RANDOM_PAIRS, 2))
+    every = n * (n - 1) // 2 <= _RANDOM_PAIRS
+    pairs = np.column_stack(np.triu_indices(n, 1)) if every else generator.integers(0, n, (_RANDOM_PAIRS, 2))
     pairs = pairs[pairs[:, 0] != pairs[:, 1]]
     metres = _metres(points, pairs)
     edges = np.r_[0.0, float(np.median(metres)) / _STEP ** np.arange(_CLASSES, -1, -1)]
@@ -137,7 +146,7 @@ def _draw_pairs(points: NDArray[np.float64], most: int,
         chord = 2 * np.sin(high / 2 / EARTH_M)
         # Random pairs are of the most samples; where they are too few, all near pairs of a subset that is as large as
         # their number allows.
-        if len(drawn) * 2 < most:
+        if len(drawn) * 2 < most and not every:
             while size < n and _count(tree, chord) <= most:
                 size = min(n, round(_STEP * size))
                 tree = cKDTree(points[order[:size]])

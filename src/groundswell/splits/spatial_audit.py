@@ -13,8 +13,9 @@ from groundswell.core.errors import InputError
 from groundswell.core.seeds import derive_seed
 from groundswell.data.table import SampleTable
 from groundswell.splits.autocorrelation import autocorrelation
+from groundswell.splits.buffer import near_rows
 from groundswell.splits.manifest import SplitManifest
-from groundswell.splits.nearest import nearest_m, within_m
+from groundswell.splits.nearest import nearest_m
 from groundswell.splits.nearness import MOST_ASKED, measure_nearness, nearness_of_sets
 from groundswell.splits.parts import EXCLUDED, PARTS, TEST, TRAIN, VALIDATION
 from groundswell.splits.places import Places
@@ -76,7 +77,7 @@ def spatial_audit(table: SampleTable, split: SplitManifest | NDArray[np.int8], *
         buffer_m=float(settings.get("buffer_m") or 0.0),
         counts={**{name: len(rows) for name, rows in parts.items()}, "excluded": int((part == EXCLUDED).sum())},
         near_m=tuple(map(float, near_m)), nearness=tuple(found), autocorrelation=likeness,
-        buffers=_buffers(latitude, longitude, train, {n: r for n, r in sets.items() if n != PARTS[VALIDATION]}),
+        buffers=_buffers(latitude, longitude, part == TRAIN, {n: r for n, r in sets.items() if n != PARTS[VALIDATION]}),
         twins=again[0], same_place=again[1], shared=shared_values(table, train, test),
         labels=label_facts(table, train, test), season=season_facts(table, parts, seed),
         regions=region_facts(boxes, latitude, longitude, train, test, near_m),
@@ -122,10 +123,14 @@ def _both(kinds: NDArray[np.object_], rows: NDArray[np.bool_]) -> dict[str, int]
     return {str(v) or PARTS[TEST]: int(c) for v, c in zip(values, counts, strict=True)}
 
 
-def _buffers(latitude: NDArray[np.float64], longitude: NDArray[np.float64], train: NDArray[np.int64],
+def _buffers(latitude: NDArray[np.float64], longitude: NDArray[np.float64], train: NDArray[np.bool_],
              sets: Mapping[str, NDArray[np.int64]]) -> dict[str, dict[float, int]]:
-    return {name: {metres: int(within_m(latitude[train], longitude[train], latitude[rows], longitude[rows],
-                                        metres).sum()) for metres in BUFFERS_M} for name, rows in sets.items()}
+    found: dict[str, dict[float, int]] = {}
+    for name, rows in sets.items():
+        mine = np.zeros(len(train), bool)
+        mine[rows] = True
+        found[name] = {m: int(near_rows(latitude, longitude, train, mine, m).sum()) for m in BUFFERS_M}
+    return found
 
 
 def _fold_facts(latitude: NDArray[np.float64], longitude: NDArray[np.float64],

@@ -224,8 +224,8 @@ def _labels(audit: SpatialAudit) -> Iterator[tuple[str, bool, str]]:
         names = joined([*labels.test_only[:_NAMES], *(["others"] if count > _NAMES else [])])
         yield "unseen labels", True, (
             f"{count:,} {f'{one} of the test is' if count == 1 else f'{many} of the test are'} in no training sample: "
-            f"{names} ({labels.test_only_samples:,} samples). A classifier cannot name them; they have to be scored "
-            "apart.")
+            f"{names} (in all, tested {labels.test_only_samples:,} times). A classifier cannot name what it never saw; "
+            "it has to be scored apart.")
     if labels.capped:
         yield "capped labels", True, (
             f"{labels.at_most:,} of {labels.total:,} {many} have exactly {labels.most:,} samples and none has more: "
@@ -236,13 +236,13 @@ def _duplicates(audit: SpatialAudit) -> Iterator[tuple[str, bool, str]]:
     noun = audit.labels.noun[0]
     if audit.twins or audit.same_place:
         yield "duplicates", audit.twins > 0, (
-            f"{audit.twins:,} tested samples have a twin in training of the same {noun}, place and day; "
-            f"{audit.same_place:,} one of the same {noun} and place on any day.")
+            f"Tested samples with a twin in training of the same {noun}, place and day: {audit.twins:,}; of the same "
+            f"{noun} and place on any day: {audit.same_place:,}.")
     for shared in audit.shared:
         if shared.tested and shared.column != "place":
             yield "shared", True, (
-                f"{shared.values:,} values of {shared.column.replace('_', '-')} are in training and test; "
-                f"{shared.tested:,} tested samples have one of them.")
+                f"Values of {shared.column.replace('_', '-')} that are both in training and in the test: "
+                f"{shared.values:,}; tested samples that have one of them: {shared.tested:,}.")
 
 
 def _strata(audit: SpatialAudit) -> Iterator[tuple[str, bool, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def audit_page(path: Path, audit: SpatialAudit, table: SampleTable, manifest: Sp
     environment = Environment(loader=ChoiceLoader([PackageLoader("groundswell.pipelines.biodiversity"),
                                                    PackageLoader("groundswell.evaluate")]),
                               autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"metres": metres_text, "percent": percent_text}
+    environment.filters |= {"metres": metres_text, "percent": percent_text, "unbroken": _unbroken}
     prediction = [audit.prediction.nearness] if audit.prediction is not None else []
     labels = audit.labels
     text = environment.get_template("audit.html.j2").render(
@@ -117,6 +118,11 @@ def _pictures(audit: SpatialAudit, where: Figure) -> dict[str, dict[str, str]]:
         if figure is not None:
             drawn[name] = {"source": _embed(svg_of(figure), "svg+xml"), "alt": alt}
     return drawn
+
+
+def _unbroken(text: str) -> str:
+    """The text with no line break between a number and its unit."""
+    return re.sub(r"(?<=\d) (?=(?:m|km|%)\b|%)", "\u00a0", text)
 
 
 def _embed(data: bytes, kind: str) -> str:
