@@ -119,7 +119,8 @@ def top_k(probability: FloatArray, truth: NDArray[np.int64], k: int) -> FloatArr
     """
     given = probability[np.arange(len(truth)), truth][:, None]
     above, level = (probability > given).sum(1), (probability == given).sum(1)
-    return np.clip((k - above) / level, 0.0, 1.0)
+    share: FloatArray = np.clip((k - above) / level, 0.0, 1.0)
+    return share
 
 
 def summary(confusion: FloatArray) -> dict[str, FloatArray]:

@@ -16,10 +16,12 @@ from groundswell.pipelines.biodiversity.splitting import split_observations
 from groundswell.pipelines.judge import Judgement, evaluate_run
 from groundswell.pipelines.workflow import start_run, train_run
 
-_WORLDS = {"class": {"seed": 0}, "place": {"seed": 0, "class_effect": 0.0, "season_effect": 0.0, "place_effect": 3.0}}
+_WORLDS: dict[str, dict[str, float]] = {"class": {}, "place": {"class_effect": 0.0, "season_effect": 0.0,
+                                                                "place_effect": 3.0}}
 """A world in which pictures tell the species, and one in which they tell nothing but where they were taken."""
 _BY_CHANCE = ["split.regime=grouped", "split.buffer_m=0.0"]
-_RUNS = (("class", "spatial", []), ("place", "random", _BY_CHANCE), ("place", "spatial", []))
+_RUNS: tuple[tuple[str, str, list[str]], ...] = (("class", "spatial", []), ("place", "random", _BY_CHANCE),
+                                                 ("place", "spatial", []))
 
 
 def run_demo(out: Path, seed: int) -> Path:

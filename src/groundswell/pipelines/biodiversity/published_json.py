@@ -223,7 +223,7 @@ def _plain(number: float) -> float:
 
 
 def stratum_in_words(reason: str) -> str:
-    """A file's reason for testing an observation, in the words of the published regime; other regimes have their own."""
+    """Why a file tests an observation, in the words of the published regime; other regimes have their own."""
     region = re.fullmatch("spatial_test_region_([0-9]+)", reason)
     return f"spatial region {region[1]}" if region else "temporal" if reason == "temporal_test" else reason or "test"
 
