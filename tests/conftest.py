@@ -44,3 +44,12 @@ def real_biodiversity() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real observations are not at hand ({folder} is absent)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_symae() -> Path:
+    """Folder of real teleseismic P waves; the test is skipped where it is absent."""
+    folder = REAL_DATA / "symae"
+    if not folder.is_dir():
+        pytest.skip(f"real teleseismic P waves are not at hand ({folder} is absent)")
+    return folder

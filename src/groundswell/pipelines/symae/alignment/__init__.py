@@ -1,0 +1,1 @@
+"""symae: aligning traces of one bag, by correlation and by what a network learnt."""

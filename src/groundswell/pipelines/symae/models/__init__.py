@@ -1,0 +1,1 @@
+"""symae: networks and their losses."""

@@ -1,0 +1,1 @@
+"""symae: simulated earthquakes, whose sources and paths are known exactly."""
