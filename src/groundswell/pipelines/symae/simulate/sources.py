@@ -1,0 +1,57 @@
+"""symae: simulated sources: a few pulses of different width, as a seismometer that records velocity sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.pipelines.symae.simulate.worlds import World
+
+Floats = NDArray[np.float64]
+
+ONSET = 0.36
+"""Where in the window a source begins, as a share of its length: where P is expected."""
+_ONSET_SPREAD_S = 2.0
+"""Standard deviation of that beginning, seconds: origin times and hypocentres are never exact."""
+
+
+@dataclass(frozen=True)
+class Pulses:
+    """Sources as pulses; b sources, k the most pulses that one has.
+
+    Attributes:
+        time_s: (b, k), seconds after the middle of the beginning.
+        width_s: (b, k), standard deviations of Gaussians, seconds.
+        height: (b, k), moment rates, positive; 0 where there is no pulse.
+    """
+
+    time_s: Floats
+    width_s: Floats
+    height: Floats
+
+
+def draw_pulses(worlds: Sequence[World], generator: np.random.Generator) -> Pulses:
+    """One source for each world: pulses at any times within its duration, widths log-uniform, heights 0.3 to 1."""
+    fewest, most = (np.array([world.pulses[side] for world in worlds]) for side in (0, 1))
+    shape = (len(worlds), int(most.max()))
+    there = np.arange(shape[1]) < generator.integers(fewest, most + 1)[:, None]
+    duration = np.array([world.duration_s for world in worlds])[:, None]
+    narrow, wide = (np.log([world.widths[side] for world in worlds])[:, None] for side in (0, 1))
+    begin = generator.normal(0.0, _ONSET_SPREAD_S, (len(worlds), 1))
+    return Pulses(begin + duration * generator.random(shape), np.exp(narrow + (wide - narrow) * generator.random(shape)),
+                  there * generator.uniform(0.3, 1.0, shape))
+
+
+def render(pulses: Pulses, nt: int, dt: float) -> NDArray[np.float32]:
+    """The sources' time derivatives, sampled; float32 (b, nt), mean 0 and standard deviation 1."""
+    middle = pulses.time_s[..., None] + ONSET * nt * dt
+    away = (np.arange(nt, dtype=np.float32) * np.float32(dt) - middle.astype(np.float32))
+    away /= pulses.width_s.astype(np.float32)[..., None]
+    # A pulse's area is its moment: height times width, so that its derivative has this height.
+    rates = -away * np.exp(-0.5 * away * away)
+    wave = np.einsum("bkn,bk->bn", rates, (pulses.height / pulses.width_s).astype(np.float32))
+    wave -= wave.mean(-1, keepdims=True)
+    return (wave / wave.std(-1, keepdims=True)).astype(np.float32)
