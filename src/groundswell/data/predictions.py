@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,33 @@ from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_path
 
 _META = b"groundswell.predictions"
+
+
+class PredictionTable(Protocol):
+    """What every form of predictions has in common, so that a fit can keep them whatever is predicted."""
+
+    @property
+    def sample_id(self) -> NDArray[np.object_]:
+        """Text, shape (n,)."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        ...
+
+    def write(self, path: Path) -> None:
+        """Write as Parquet, atomically."""
+        ...
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what :meth:`write` wrote."""
+        ...
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """All parts after one another."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,12 +58,13 @@ class Outcome:
     """What a control's run gave: predictions of samples and the table that says what is true of them.
 
     Attributes:
-        predictions: of samples, truth as in ``table``.
+        predictions: of samples, in the form of the model's own (:class:`Predictions` where classes are told), truth as
+            in ``table``.
         table: the samples it was tested on; a control may relabel them.
         also: further tables to score the same predictions against, by what they are.
     """
 
-    predictions: Predictions
+    predictions: Any
     table: SampleTable
     also: Mapping[str, SampleTable] = field(default_factory=dict)
 

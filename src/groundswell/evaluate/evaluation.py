@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from groundswell.core.files import write_json, write_text
 from groundswell.data.predictions import Predictions
@@ -31,6 +31,23 @@ from groundswell.evaluate.strata import Stratum, is_new_place, strata_of
 from groundswell.evaluate.units import aggregate, groups_of, groups_of_units, of_samples, units_of
 from groundswell.evaluate.verdicts import conclusion
 from groundswell.splits.manifest import SplitManifest
+
+
+class Judged(Protocol):
+    """What an evaluation of any kind gives a run: numbers, sentences, files."""
+
+    @property
+    def conclusion(self) -> list[str]:
+        """What was found, in sentences."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; what ``metrics.json`` holds."""
+        ...
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write ``metrics.json`` and the pictures; their paths."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from groundswell.core.files import read_json, write_json
 from groundswell.core.progress import say
 from groundswell.core.registry import get_pipeline
 from groundswell.core.run import RunFolder
-from groundswell.data.predictions import Predictions
+from groundswell.data.predictions import Predictions, PredictionTable
 from groundswell.data.table import SampleTable
 from groundswell.evaluate.controls import Control, ControlRun, Outcome, Runner, run_controls
-from groundswell.evaluate.evaluation import Evaluation, evaluate
+from groundswell.evaluate.evaluation import Judged
 from groundswell.evaluate.figures import write_history
-from groundswell.evaluate.report import ReportContext, write_report
-from groundswell.pipelines.workflow import Archive, Refit, Workflow, load_archive, notes_of, workflow_of
+from groundswell.evaluate.report import ReportContext
+from groundswell.pipelines.workflow import Archive, Refit, Workflow, load_archive, workflow_of
 from groundswell.splits.manifest import SplitManifest
 
 
@@ -46,7 +46,7 @@ def evaluate_run(run: RunFolder, *, with_controls: bool = True, quiet: bool = Fa
         workflow_of(run.pipeline).check_unchanged(case.archive)
         controls: list[ControlRun] = []
         if with_controls:
-            keeping = [(control, kept(control, runner, run.path / "controls")) for control, runner in case.controls()]
+            keeping = [(control, case.kept(control, runner)) for control, runner in case.controls()]
             controls = run_controls(keeping, case.archive.table, case.manifest, *([] if quiet else [say]))
         evaluation = case.evaluation(controls)
         evaluation.write(run.path)
@@ -69,7 +69,7 @@ def write_run_report(run: RunFolder) -> Path:
         case = _Case.open(run)
         controls: list[ControlRun] = []
         if run.status.get("controls"):
-            controls = [remembered(control, case.archive.table, run.path / "controls")
+            controls = [remembered(control, case.archive.table, run.path / "controls", case.workflow.predictions)
                         for control, _ in case.controls()]
         return case.report(case.evaluation(controls))
 
@@ -97,21 +97,22 @@ class _Case:
         return self.workflow.controls(self.recipe, self.archive,
                                       lambda name: _refit(self.run, self.recipe, self.archive, name))
 
-    def evaluation(self, controls: list[ControlRun]) -> Evaluation:
-        path = self.run.path
-        return evaluate(Predictions.read(path / "predictions.parquet"), self.archive.table, self.recipe.evaluate,
-                        validation=Predictions.read(path / "validation.parquet"), controls=controls,
-                        note=notes_of(self.archive, self.recipe), seed=self.recipe.split.seed,
-                        not_measured=self.workflow.not_measured(self.recipe, self.archive), manifest=self.manifest)
+    def kept(self, control: Control, runner: Runner) -> Runner:
+        return kept(control, runner, self.run.path / "controls", self.workflow.predictions)
+
+    def evaluation(self, controls: list[ControlRun]) -> Judged:
+        path, form = self.run.path, self.workflow.predictions
+        return self.workflow.evaluate(self.recipe, self.archive, self.manifest, form.read(path / "predictions.parquet"),
+                                      form.read(path / "validation.parquet"), controls)
 
     def logs(self) -> dict[str, Path]:
         folds = self.manifest.folds
         return {f"fold {k + 1}" if folds > 1 else "fit": self.run.fold_path(k) / "logs" / "epochs.csv"
                 for k in range(folds)}
 
-    def report(self, evaluation: Evaluation) -> Path:
+    def report(self, evaluation: Any) -> Path:
         run, table = self.run, self.archive.table
-        return write_report(run.path, ReportContext(
+        return self.workflow.report(run.path, ReportContext(
             title=get_pipeline(run.pipeline).title, evaluation=evaluation, manifest=self.manifest,
             recipe_yaml=run.recipe_path.read_text(encoding="utf-8"),
             provenance=read_json(run.path / "provenance.json"), logs=self.logs(),
@@ -126,11 +127,11 @@ def _refit(run: RunFolder, recipe: Any, archive: Archive, name: str) -> Refit:
     return Refit(run.pipeline, recipe, archive.records, run.path / "controls" / name)
 
 
-def kept(control: Control, runner: Runner, folder: Path) -> Runner:
+def kept(control: Control, runner: Runner, folder: Path, form: type[PredictionTable] = Predictions) -> Runner:
     """The runner with its outcome, or the reason why there is none, kept in ``folder``: run once, read afterwards."""
 
     def run(table: SampleTable, manifest: SplitManifest) -> Outcome:
-        found = remembered(control, table, folder).outcome
+        found = remembered(control, table, folder, form).outcome
         if found is not None:
             return found
         try:
@@ -152,7 +153,8 @@ def keep(control: Control, outcome: Outcome, table: SampleTable, folder: Path) -
     write_json(folder / f"{control.name}.json", {"table": table.fingerprint, "also": list(outcome.also)})
 
 
-def remembered(control: Control, table: SampleTable, folder: Path) -> ControlRun:
+def remembered(control: Control, table: SampleTable, folder: Path,
+               form: type[PredictionTable] = Predictions) -> ControlRun:
     """What :func:`kept` left in ``folder``."""
     path = folder / f"{control.name}.json"
     if not path.exists():
@@ -160,7 +162,7 @@ def remembered(control: Control, table: SampleTable, folder: Path) -> ControlRun
     facts = read_json(path)
     if "why_not" in facts or facts["table"] != table.fingerprint:
         return ControlRun(control, None, facts.get("why_not", "it was run on other samples"))
-    outcome = Outcome(Predictions.read(folder / f"{control.name}.parquet"),
+    outcome = Outcome(form.read(folder / f"{control.name}.parquet"),
                       SampleTable.read(folder / f"{control.name}.samples.parquet"),
                       dict.fromkeys(facts["also"], table))
     return ControlRun(control, outcome)

@@ -21,12 +21,12 @@ from groundswell.core.registry import get_pipeline
 from groundswell.core.run import RunFolder
 from groundswell.data.loader import Loader
 from groundswell.data.order import Order
-from groundswell.data.predictions import Predictions
+from groundswell.data.predictions import Predictions, PredictionTable
 from groundswell.data.source import Source
 from groundswell.data.table import SampleTable
-from groundswell.evaluate.controls import Control, Fit, Runner
-from groundswell.evaluate.evaluation import Evaluation
-from groundswell.evaluate.report import Picture
+from groundswell.evaluate.controls import Control, ControlRun, Fit, Runner
+from groundswell.evaluate.evaluation import Judged, evaluate
+from groundswell.evaluate.report import Picture, ReportContext, write_report
 from groundswell.splits.audit import require_clean
 from groundswell.splits.make import make_split
 from groundswell.splits.manifest import TEST, TRAIN, VALIDATION, SplitManifest
@@ -51,6 +51,8 @@ class Workflow(ABC):
     name: str
     skip_single: bool = False
     """Whether a batch of a single sample teaches nothing (batch normalisation has no statistics of one)."""
+    predictions: type[PredictionTable] = Predictions
+    """The form of what is predicted: class probabilities, waveforms."""
 
     @abstractmethod
     def open(self, recipe: Any) -> Archive:
@@ -78,6 +80,26 @@ class Workflow(ABC):
             fit_of: gives the fit that the control of that name is to use; each keeps its own folder.
         """
 
+    def usable(self, table: SampleTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of the rows that can teach and be scored: where classes are learnt, those that have a label."""
+        return rows[table.labels()[rows] >= 0]
+
+    def predict(self, recipe: Any, archive: Archive, task: Task, rows: NDArray[np.int64], *, fold: int = -1,
+                member: str = "model", device: torch.device | str = "cpu") -> PredictionTable:
+        """Predict the samples at ``rows`` of the archive's table, in their order."""
+        return predict_rows(self, recipe, archive, task, rows, fold=fold, member=member, device=device)
+
+    def evaluate(self, recipe: Any, archive: Archive, manifest: SplitManifest, predictions: Any, validation: Any,
+                 controls: Sequence[ControlRun]) -> Judged:
+        """Judge the run's test predictions beside those of its controls."""
+        return evaluate(predictions, archive.table, recipe.evaluate, validation=validation, controls=controls,
+                        note=notes_of(archive, recipe), seed=recipe.split.seed,
+                        not_measured=self.not_measured(recipe, archive), manifest=manifest)
+
+    def report(self, folder: Path, context: ReportContext) -> Path:
+        """Write the page of an evaluation; its path."""
+        return write_report(folder, context)
+
     def divide(self, recipe: Any, archive: Archive) -> SplitManifest:
         """The archive's samples divided as the recipe says; see :func:`groundswell.splits.make.make_split`."""
         return make_split(archive.table, recipe.split)
@@ -90,7 +112,7 @@ class Workflow(ABC):
         """
         return
 
-    def pictures(self, recipe: Any, archive: Archive, evaluation: Evaluation) -> list[Picture]:
+    def pictures(self, recipe: Any, archive: Archive, evaluation: Any) -> list[Picture]:
         """Example samples for the report."""
         return []
 
@@ -132,9 +154,15 @@ def load_archive(folder: Path) -> Archive:
 
 
 def labelled_rows(table: SampleTable, manifest: SplitManifest, part: int, fold: int) -> NDArray[np.int64]:
-    """Rows of one part that have a label; the others teach nothing and cannot be scored."""
+    """Rows of one part that have a label."""
     rows = manifest.rows(part, fold)
     return rows[table.labels()[rows] >= 0]
+
+
+def usable_rows(workflow: Workflow, table: SampleTable, manifest: SplitManifest, part: int,
+                fold: int) -> NDArray[np.int64]:
+    """Rows of one part that the pipeline can use; the others teach nothing and cannot be scored."""
+    return workflow.usable(table, manifest.rows(part, fold))
 
 
 @dataclass(frozen=True)
@@ -151,7 +179,7 @@ class FoldSetup:
         recipe = RunFolder(self.folder).recipe(get_pipeline(self.pipeline).recipe_class())
         archive = load_archive(self.folder)
         manifest = SplitManifest.read(self.folder, archive.table)
-        train_rows, validation_rows = (labelled_rows(archive.table, manifest, part, self.fold)
+        train_rows, validation_rows = (usable_rows(workflow, archive.table, manifest, part, self.fold)
                                        for part in (TRAIN, VALIDATION))
         labels = archive.table.labels()
         task = workflow.task(recipe, archive, train_rows)
@@ -198,7 +226,7 @@ def load_task(folder: Path, pipeline: str, fold: int) -> tuple[Any, Archive, Tas
     recipe = RunFolder(folder).recipe(get_pipeline(pipeline).recipe_class())
     archive = load_archive(folder)
     manifest = SplitManifest.read(folder, archive.table)
-    task = workflow.task(recipe, archive, labelled_rows(archive.table, manifest, TRAIN, fold))
+    task = workflow.task(recipe, archive, usable_rows(workflow, archive.table, manifest, TRAIN, fold))
     load_best(task, RunFolder(folder).fold_path(fold))
     return recipe, archive, task
 
@@ -211,11 +239,10 @@ def fit_fold(pipeline: str, folder: Path, fold: int, quiet: bool = False) -> Pat
     recipe = RunFolder(folder).recipe(get_pipeline(pipeline).recipe_class())
     fit(FoldSetup(pipeline, folder, fold), recipe.train, place, resume=True, quiet=quiet)
     recipe, archive, task = load_task(folder, pipeline, fold)
-    manifest = SplitManifest.read(folder, archive.table)
+    workflow, manifest = workflow_of(pipeline), SplitManifest.read(folder, archive.table)
     for part, name in ((VALIDATION, "validation"), (TEST, "test")):
-        rows = labelled_rows(archive.table, manifest, part, fold)
-        predicted = predict_rows(workflow_of(pipeline), recipe, archive, task, rows, fold=fold,
-                                 device=check_devices(recipe.train))
+        rows = usable_rows(workflow, archive.table, manifest, part, fold)
+        predicted = workflow.predict(recipe, archive, task, rows, fold=fold, device=check_devices(recipe.train))
         predicted.write(place / f"{name}.parquet")
     return place
 
@@ -234,16 +261,17 @@ def folds_of(run: RunFolder, fold: int) -> list[int]:
     return list(range(folds)) if fold == 0 else [fold - 1]
 
 
-def fit_folds(pipeline: str, folder: Path, folds: int, *, at_once: int = 1, quiet: bool = False) -> Predictions:
+def fit_folds(pipeline: str, folder: Path, folds: int, *, at_once: int = 1, quiet: bool = False) -> Any:
     """Fit every fold in ``folder`` that is not done yet; the pooled test predictions of all folds."""
     several = at_once > 1 and folds > 1
     tasks = {f"fold {k + 1}": (fit_fold, (pipeline, folder, k, quiet or several)) for k in range(folds)}
     with progress(folds, "fit", "folds", quiet=quiet or not several) as bar:
         run_tasks(tasks, engine="loky" if several else "inline", workers=at_once,
                   finished=lambda name, folder: bar.advance())
+    form = workflow_of(pipeline).predictions
     for name in ("validation", "test"):
-        parts = [Predictions.read(RunFolder(folder).fold_path(k) / f"{name}.parquet") for k in range(folds)]
-        pooled = Predictions.concatenate(parts)
+        parts = [form.read(RunFolder(folder).fold_path(k) / f"{name}.parquet") for k in range(folds)]
+        pooled = form.concatenate(parts)
         pooled.write(folder / ("predictions.parquet" if name == "test" else "validation.parquet"))
     return pooled
 
@@ -304,7 +332,7 @@ def rehearse(workflow: Workflow, recipe: Any, archive: Archive, manifest: SplitM
         InputError: they do not; the message names the key.
     """
     check_devices(recipe.train)
-    rows = labelled_rows(archive.table, manifest, TRAIN, 0)
+    rows = usable_rows(workflow, archive.table, manifest, TRAIN, 0)
     task = workflow.task(recipe, archive, rows).eval()
     workflow.controls(recipe, archive, lambda name: Refit(workflow.name, recipe, archive.records, Path(name)))
     loader = _loader(workflow, recipe, archive, Order(rows[:2], 2, recipe.train.seed, shuffle=False), "cpu",
@@ -327,7 +355,8 @@ def plan_run(pipeline: str, recipe: Any, out: Path) -> list[str]:
     workflow = workflow_of(pipeline)
     archive = workflow.open(recipe)
     manifest = workflow.divide(recipe, archive)
-    train, validation, test = (labelled_rows(archive.table, manifest, part, 0) for part in (TRAIN, VALIDATION, TEST))
+    train, validation, test = (usable_rows(workflow, archive.table, manifest, part, 0)
+                               for part in (TRAIN, VALIDATION, TEST))
     parameters = sum(p.numel() for p in rehearse(workflow, recipe, archive, manifest).parameters())
     source = workflow.source(recipe, archive, training=True)
     sample_mib = sum(np.dtype(f.dtype).itemsize * int(np.prod(f.shape)) for f in source.fields.values()) / 2**20
@@ -348,7 +377,7 @@ def plan_run(pipeline: str, recipe: Any, out: Path) -> list[str]:
     return lines
 
 
-def train_run(run: RunFolder, *, quiet: bool = False) -> Predictions:
+def train_run(run: RunFolder, *, quiet: bool = False) -> Any:
     """Fit what is not fitted yet in ``run``: the same call starts and resumes."""
     if not (run.path / "split.json").exists():
         raise InputError("The run was interrupted before it had its split", where=run.path,
@@ -356,7 +385,7 @@ def train_run(run: RunFolder, *, quiet: bool = False) -> Predictions:
     recipe = run.recipe(get_pipeline(run.pipeline).recipe_class())
     with run.lock():
         if run.status["state"] in ("trained", "evaluated"):
-            return Predictions.read(run.path / "predictions.parquet")
+            return workflow_of(run.pipeline).predictions.read(run.path / "predictions.parquet")
         archive = load_archive(run.path)
         workflow_of(run.pipeline).check_unchanged(archive)
         manifest = SplitManifest.read(run.path, archive.table)
@@ -375,7 +404,7 @@ class Refit:
     records: list[dict[str, Any]]
     folder: Path
 
-    def __call__(self, table: SampleTable, manifest: SplitManifest) -> Predictions:
+    def __call__(self, table: SampleTable, manifest: SplitManifest) -> Any:
         """Pooled test predictions; what is done already in ``folder`` is read, not done again."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / "split.json").exists():
