@@ -106,12 +106,12 @@ def test_nothing_is_overwritten_unless_it_is_a_store_to_be_replaced(store: BagSt
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "store"]
 
 
-@pytest.mark.parametrize("change", ["nan", "zeros", "short", "few", "order", "twice", "truth", "mismatch"])
+@pytest.mark.parametrize("change", ["nan", "zeros", "short", "few", "order", "twice", "truth", "mismatch", "one"])
 def test_what_does_not_fit_is_refused_and_nothing_is_left_behind(change: str, tmp_path: Path) -> None:
     given = parts()
     expected = {"nan": "quake_a/5/XX.S4", "zeros": "quake_b/14/XX.S5", "short": "come as", "few": "waveforms of 8",
                 "order": "lie together", "twice": "one event and one pixel", "truth": "shape",
-                "mismatch": "another event"}
+                "mismatch": "another event", "one": "quake_a/5"}
     if change == "nan":
         given["x"][4, 3] = np.nan
     elif change == "zeros":
@@ -126,8 +126,10 @@ def test_what_does_not_fit_is_refused_and_nothing_is_left_behind(change: str, tm
         given["bags"].loc[1, "pixel"] = 14
     elif change == "truth":
         given["truth"]["source"] = given["truth"]["source"][:2]
-    else:
+    elif change == "mismatch":
         given["traces"].loc[0, "event"] = "quake_b"
+    else:
+        given = parts((3, 1, 4)) | {"truth": None}
     with pytest.raises(InputError, match=expected[change]):
         BagStore.create(tmp_path / "store", **given)
     assert list(tmp_path.iterdir()) == []

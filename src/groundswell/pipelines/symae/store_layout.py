@@ -88,7 +88,7 @@ def typed_bags(bags: pd.DataFrame, traces: pd.DataFrame) -> pd.DataFrame:
         traces: as :func:`typed_traces` returns them.
 
     Raises:
-        InputError: rows of a bag do not lie together, a bag has none, or two bags are of one event and pixel.
+        InputError: rows of a bag do not lie together, a bag has fewer than two, or two bags are of one event and pixel.
     """
     numbers = traces["bag"].to_numpy(np.int64)
     if not len(bags):
@@ -98,8 +98,9 @@ def typed_bags(bags: pd.DataFrame, traces: pd.DataFrame) -> pd.DataFrame:
     count = np.bincount(numbers, minlength=len(bags))
     frame = bags.assign(bag=np.arange(len(bags)), start=np.cumsum(count) - count, count=count)
     frame = _typed(frame, BAG_COLUMNS, "bags")
-    if (count == 0).any():
-        raise InputError("A bag has no traces", where=name_of(frame, int(np.argmax(count == 0))))
+    if (count < 2).any():
+        raise InputError("A bag needs two traces or more: one cannot tell its source from its path",
+                         where=name_of(frame, int(np.argmax(count < 2))))
     again = frame.duplicated(["event", "pixel"])
     if again.any():
         raise InputError("Two bags are of one event and one pixel", where=name_of(frame, int(np.argmax(again))))
