@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Floats = NDArray[np.float64]
+Parts = tuple[Tensor, Tensor]
+"""Real and imaginary part of Fourier transforms, or of their lower frequencies, each (..., f)."""
 
 
-def spectrum(x: Tensor, length: int) -> tuple[Tensor, Tensor]:
+def spectrum(x: Tensor, length: int) -> Parts:
     """Real and imaginary part of the Fourier transform of ``x`` (..., n), zero-padded to ``length`` >= n.
 
     Returns:
@@ -27,8 +29,8 @@ def to_time(real: Tensor, imaginary: Tensor, length: int, first: int, count: int
     """Samples ``first`` to ``first + count - 1`` (negative ones count from before 0) of a transform of ``length``.
 
     Args:
-        real: (..., length // 2 + 1).
-        imaginary: (..., length // 2 + 1).
+        real: (..., length // 2 + 1), or the lower frequencies of it; what is left out is 0.
+        imaginary: as many.
         length: samples of the periodic series.
         first: the first sample that is wanted.
         count: how many.
@@ -36,11 +38,18 @@ def to_time(real: Tensor, imaginary: Tensor, length: int, first: int, count: int
     Returns:
         (..., count).
     """
-    cosine, sine = _like(_backward(length, first, count), real)
+    kept = real.shape[-1]
+    cosine, sine = (table[:kept] for table in _like(_backward(length, first, count), real))
     return real @ cosine + imaginary @ sine
 
 
-def turned(real: Tensor, imaginary: Tensor, samples: Tensor, length: int) -> tuple[Tensor, Tensor]:
+def correlated(one: Parts, other: Parts, length: int, max_lag: int) -> Tensor:
+    """Cross-correlations (..., 2 * max_lag + 1) from transforms of ``length``; see :func:`cross_correlate`."""
+    return to_time(one[0] * other[0] + one[1] * other[1], one[1] * other[0] - one[0] * other[1], length, -max_lag,
+                   2 * max_lag + 1)
+
+
+def turned(real: Tensor, imaginary: Tensor, samples: Tensor, length: int) -> Parts:
     """A transform (..., f) of series shifted later by ``samples`` (...), which may be parts of a sample."""
     angle = samples[..., None] * _like((_angles(length),), real)[0]
     cosine, sine = torch.cos(angle), torch.sin(angle)
@@ -80,10 +89,7 @@ def cross_correlate(a: Tensor, b: Tensor, max_lag: int) -> Tensor:
         (..., 2 * max_lag + 1).
     """
     length = fast_length(a.shape[-1] + max_lag)
-    a_real, a_imaginary = spectrum(a, length)
-    b_real, b_imaginary = spectrum(b, length)
-    return to_time(a_real * b_real + a_imaginary * b_imaginary, a_imaginary * b_real - a_real * b_imaginary,
-                   length, -max_lag, 2 * max_lag + 1)
+    return correlated(spectrum(a, length), spectrum(b, length), length, max_lag)
 
 
 def peak(cc: Tensor, sign: bool) -> tuple[Tensor, Tensor, Tensor]:

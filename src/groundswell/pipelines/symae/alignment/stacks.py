@@ -9,7 +9,7 @@ _TAPERED = 0.1
 
 
 def tapered_window(stack: Tensor, window_s: float, dt: float) -> Tensor:
-    """Weights (..., n) that keep the most energetic ``window_s`` of a stack (..., n); a tenth at each end is tapered."""
+    """Weights (..., n) that keep the most energetic ``window_s`` of a stack (..., n), a tenth tapered at each end."""
     n = stack.shape[-1]
     width = max(2, min(n, round(window_s / dt)))
     energy = torch.cumsum(stack.square(), -1)

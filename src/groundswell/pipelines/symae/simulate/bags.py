@@ -18,7 +18,7 @@ SPIKES = 12
 """Scattered arrivals of one path."""
 SHARED_SPIKES = 4
 """Scattered arrivals that the paths of a bag have in common, where they have."""
-NOISE_CORNER_HZ = 0.35
+NOISE_CORNER_HZ = 0.45
 """Above this the noise falls off; below, it is white."""
 
 
@@ -82,13 +82,16 @@ def simulate_bags(world: World | str | Sequence[World | str], count: int, traces
     spectrum = scipy.fft.rfft(source, longest)
     arriving = scipy.fft.rfft(path, longest)
     arriving *= spectrum[:, None, :]
-    power = np.square(scipy.fft.irfft(arriving, longest)[..., :nt]).mean(-1)
-    turn = -2j * np.pi * np.arange(longest // 2 + 1, dtype=np.float32) / longest
-    arriving *= np.exp((shift_s / dt).astype(np.float32)[..., None] * turn.astype(np.complex64))
+    angle = (shift_s / dt).astype(np.float32)[..., None] * (
+        np.arange(longest // 2 + 1, dtype=np.float32) * np.float32(-2 * np.pi / longest))
+    turn = np.empty(angle.shape, np.complex64)
+    turn.real, turn.imag = np.cos(angle), np.sin(angle)
+    arriving *= turn
     clean = scipy.fft.irfft(arriving, longest)[..., :nt] * flip[..., None].astype(np.float32)
     clean -= clean.mean(-1, keepdims=True)
     noise = _noise((count, traces), nt, dt, generator)
-    noise *= np.sqrt(power * 10 ** (-_each(worlds, "snr_db")[:, None] / 10)).astype(np.float32)[..., None]
+    amplitude = np.sqrt(np.square(clean).mean(-1) * 10 ** (-_each(worlds, "snr_db")[:, None] / 10))
+    noise *= amplitude.astype(np.float32)[..., None]
     x = clean + noise
     scale = 1 / x.std(-1, keepdims=True)
     x *= scale
@@ -125,11 +128,10 @@ def _spikes(shape: tuple[int, int, int], nt: int, decay: NDArray[np.float64], st
             generator: np.random.Generator) -> Floats32:
     """A unit spike at 0 and later ones of random sign, whose amplitude decays; float32 (b, t, n)."""
     bags, traces, spikes = shape
-    # Delays are at least a sample, so that the direct wave stays 1; what would come after the window does not come.
+    # Delays are at least a sample, so that the direct wave stays 1.
     delay = 1 + (generator.random(shape) * (nt - 1)).astype(np.int64)
     height = generator.standard_normal(shape) * np.exp(-delay / decay)
-    expected = spikes * np.exp(-2 * np.arange(1, nt) / decay).mean(-1, keepdims=True)
-    height *= strength * np.sqrt(CODA_POWER / expected)
+    height *= strength * np.sqrt(CODA_POWER / np.square(height).sum(-1, keepdims=True))
     response = np.zeros((bags * traces, nt), np.float32)
     rows = np.repeat(np.arange(bags * traces), spikes)
     np.add.at(response, (rows, delay.ravel()), height.ravel().astype(np.float32))

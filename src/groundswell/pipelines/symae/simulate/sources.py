@@ -25,7 +25,7 @@ class Pulses:
     Attributes:
         time_s: (b, k), seconds after the middle of the beginning.
         width_s: (b, k), standard deviations of Gaussians, seconds.
-        height: (b, k), moment rates, positive; 0 where there is no pulse.
+        height: (b, k), of the pulses' slopes, positive; 0 where there is no pulse.
     """
 
     time_s: Floats
@@ -41,8 +41,8 @@ def draw_pulses(worlds: Sequence[World], generator: np.random.Generator) -> Puls
     duration = np.array([world.duration_s for world in worlds])[:, None]
     narrow, wide = (np.log([world.widths[side] for world in worlds])[:, None] for side in (0, 1))
     begin = generator.normal(0.0, _ONSET_SPREAD_S, (len(worlds), 1))
-    return Pulses(begin + duration * generator.random(shape), np.exp(narrow + (wide - narrow) * generator.random(shape)),
-                  there * generator.uniform(0.3, 1.0, shape))
+    width_s = np.exp(narrow + (wide - narrow) * generator.random(shape))
+    return Pulses(begin + duration * generator.random(shape), width_s, there * generator.uniform(0.3, 1.0, shape))
 
 
 def render(pulses: Pulses, nt: int, dt: float) -> NDArray[np.float32]:
@@ -50,8 +50,7 @@ def render(pulses: Pulses, nt: int, dt: float) -> NDArray[np.float32]:
     middle = pulses.time_s[..., None] + ONSET * nt * dt
     away = (np.arange(nt, dtype=np.float32) * np.float32(dt) - middle.astype(np.float32))
     away /= pulses.width_s.astype(np.float32)[..., None]
-    # A pulse's area is its moment: height times width, so that its derivative has this height.
-    rates = -away * np.exp(-0.5 * away * away)
-    wave = np.einsum("bkn,bk->bn", rates, (pulses.height / pulses.width_s).astype(np.float32))
+    slopes = -away * np.exp(-0.5 * away * away)  # of moment rates as wide as this and as high as they are wide
+    wave = np.einsum("bkn,bk->bn", slopes, pulses.height.astype(np.float32))
     wave -= wave.mean(-1, keepdims=True)
     return (wave / wave.std(-1, keepdims=True)).astype(np.float32)

@@ -19,10 +19,9 @@ class World:
     """What a bag of seismograms is made with.
 
     Attributes:
-        snr_db: power of the arriving wave (source on its path, before the shift) over that of the noise, both as mean
-            squares of the window; decibels.
-        coda: strength of the scattered waves; the impulse response's coda has :data:`CODA_POWER` times its square as
-            expected power, the direct wave's being 1.
+        snr_db: power of the arriving wave, coda included, over that of the noise in the window, decibels.
+        coda: strength of the scattered waves: the later part of each impulse response has :data:`CODA_POWER` times its
+            square as power, the direct wave's being 1.
         shift_s: standard deviation of the traces' shifts, seconds.
         flips: chance that a trace has the other polarity, 0 to 0.5 (more is the same as less).
         widths: range of the pulses' widths (standard deviation of a Gaussian, log-uniform), seconds.
@@ -40,12 +39,12 @@ class World:
     widths: tuple[float, float] = (NARROWEST_S, WIDEST_S)
     pulses: tuple[int, int] = (2, 7)
     duration_s: float = 24.0
-    coda_s: float = 12.0
+    coda_s: float = 40.0
     shared: float = 0.0
 
 
 CODA_POWER = 1.75
-"""Expected power of a coda of strength 1, relative to the direct wave's spike."""
+"""Power of a coda of strength 1, relative to the direct wave's spike."""
 
 ROWS: Mapping[str, World] = {
     "easy": World(6.0, 0.5, 1.5),
