@@ -10,6 +10,7 @@ from groundswell.pipelines.symae.alignment.fourier import correlated, fast_lengt
 _LEAST = 1e-12
 _POWERS = 20
 _REWEIGHTED, _STEPS = 4, 4
+_EXPECTED = 0.7
 _FAR = 2.0  # samples
 _BAND = 0.65  # of the frequencies up to Nyquist's: enough to find peaks, and the matrix is the costly part
 
@@ -36,7 +37,8 @@ def pair_start(x: Tensor, mask: Tensor, *, max_lag: int) -> tuple[Tensor, Tensor
     size = (real[..., :kept].square() + imaginary[..., :kept].square()).sum(-1, keepdim=True).clamp_min(_LEAST).sqrt()
     real, imaginary = real[..., :kept] / size, imaginary[..., :kept] / size
     cross = correlated((real[:, :, None], imaginary[:, :, None]), (real[:, None], imaginary[:, None]), length, max_lag)
-    lag, height, sign = peak(cross, True)
+    lags = torch.arange(-max_lag, max_lag + 1, device=x.device).to(x.dtype)
+    lag, height, sign = peak(cross * torch.exp(-0.5 * (lags / (_EXPECTED * max_lag)).square()), True)
     both = present[:, :, None] * present[:, None, :]
     signed = height * sign * both
     flip = common_signs(signed, present)
