@@ -15,7 +15,7 @@ from groundswell.core.errors import InputError
 from groundswell.pipelines.symae.catalogue import Quakes
 from groundswell.pipelines.symae.pixels import focal_pixel, pixels_in
 from groundswell.pipelines.symae.prepare_recipe import PrepareRecipe
-from groundswell.pipelines.symae.raw import Earthquake, Left, RawTrace, time_in_name
+from groundswell.pipelines.symae.raw import Earthquake, Left, RawTrace, UnusableTrace, time_in_name
 
 _MOST_SAMPLES = 1 << 24  # longer than any record of one P wave
 _RATES = {"rate_hz": False, "sampling_rate": False, "fs": False, "dt": True, "delta": True}
@@ -113,13 +113,13 @@ class EventFile:
         if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1 or dataset.dtype.kind not in "iuf" or (
                 not 2 <= dataset.size <= _MOST_SAMPLES):
             shape = f"{dataset.dtype} {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "no dataset"
-            return Left("no row of samples", InputError(f"A station is a row of samples; this one is {shape}",
-                                                        where=f"{self.path}, {where}"))
+            return Left(UnusableTrace("no row of samples", f"A station is a row of samples; this one is {shape}",
+                                      where=f"{self.path}, {where}"))
         try:
             samples = np.asarray(dataset[()], np.float64)
         except OSError as error:
-            return Left("damaged", InputError(f"The samples cannot be read: {error}", where=f"{self.path}, {where}",
-                                              fix="The file is damaged; copy it again, or set drop_bad"))
+            return Left(UnusableTrace("damaged", f"The samples cannot be read: {error}",
+                                      where=f"{self.path}, {where}", fix="The file is damaged; copy it again"))
         attributes = [dataset.attrs, group.attrs, group.parent.attrs, group.file.attrs]
         rate, p_sample = self._axis(attributes, where)
         facts = {ours: _number(dataset.attrs, *theirs) for ours, theirs in _PLACES.items()}

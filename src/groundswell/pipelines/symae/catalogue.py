@@ -37,9 +37,9 @@ class Quakes:
         names = frame["time"].dt.strftime("%Y%m%d_%H%M%S")
         again = names.groupby(names).cumcount()
         names = names.where(again == 0, names + "_" + (again + 1).astype(str))
-        self._quakes = [Earthquake(str(name), float(row.latitude), float(row.longitude), float(row.depth_km),
-                                   float(row.magnitude), row.time)
-                        for name, row in zip(names, frame.itertuples(index=False), strict=True)]
+        places = frame[["latitude", "longitude", "depth_km", "magnitude"]].to_numpy(np.float64).tolist()
+        self._quakes = [Earthquake(str(name), place[0], place[1], place[2], place[3], time)
+                        for name, place, time in zip(names, places, frame["time"], strict=True)]
 
     def __len__(self) -> int:
         return len(self._quakes)

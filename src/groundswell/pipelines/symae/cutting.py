@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal.windows import tukey
 
-from groundswell.core.errors import InputError
 from groundswell.pipelines.symae.prepare_recipe import PrepareRecipe
-from groundswell.pipelines.symae.raw import RawTrace
+from groundswell.pipelines.symae.raw import RawTrace, UnusableTrace
 
 SEED_SAMPLES, SEED_P = 400, 200
 """The original's records: their length, and where P is in them."""
@@ -32,19 +31,17 @@ def prepared(trace: RawTrace, recipe: PrepareRecipe) -> NDArray[np.float64]:
     """A trace as a network sees it: float64 (nt,), mean 0 and population standard deviation 1 (way groundswell).
 
     Raises:
-        InputError: not finite, zero (or constant) throughout the window, or shorter than the window; names the trace.
+        UnusableTrace: not finite, zero (or constant) throughout the window, or shorter than it; names the trace.
     """
     x = trace.samples
     if x.ndim != 1 or len(x) < 2:
-        raise InputError(f"A trace is a row of samples; this one has the shape {x.shape}", where=trace.where)
-    if not np.isfinite(x).all():
-        raise InputError(f"{int((~np.isfinite(x)).sum())} of {len(x)} samples are not finite", where=trace.where,
-                         fix="Set drop_bad to leave such traces out")
+        raise UnusableTrace("no row of samples", f"A trace is a row of samples; this one has the shape {x.shape}",
+                            where=trace.where)
     if recipe.way == "seed":
         window, _ = windowed(trace, -SEED_P * recipe.dt, recipe.dt, SEED_SAMPLES, recipe.most_padding_s)
         cut = (window * tukey(SEED_SAMPLES, recipe.taper))[slice(*_SEED_CUT)]
         cut = cut * tukey(len(cut), recipe.taper)
-        cut = (cut - cut.mean()) / _spread(cut, trace)
+        cut = (cut - cut.mean()) / _spread(cut, window, trace)
         return np.asarray(cut[_SEED_FIRST:_SEED_FIRST + recipe.nt], np.float64)
     window, recorded = windowed(trace, -recipe.before_p_s, recipe.dt, recipe.nt, recipe.most_padding_s)
     # What is subtracted before tapering is the mean that the taper weighs, so that nothing has to be afterwards: the
@@ -52,14 +49,15 @@ def prepared(trace: RawTrace, recipe: PrepareRecipe) -> NDArray[np.float64]:
     taper = np.zeros(recipe.nt)
     taper[recorded] = tukey(recorded.stop - recorded.start, recipe.taper)
     x = taper * (window - taper @ window / taper.sum())
-    return np.asarray(x / _spread(x, trace), np.float64)
+    return np.asarray(x / _spread(x, window[recorded], trace), np.float64)
 
 
-def _spread(x: NDArray[np.float64], trace: RawTrace) -> float:
+def _spread(x: NDArray[np.float64], window: NDArray[np.float64], trace: RawTrace) -> float:
+    """Standard deviation of ``x``, which ``window`` was made into; a constant that was tapered is still a constant."""
     spread = float(x.std())
-    if not spread > 1e-10 * float(np.abs(trace.samples).max()):
-        raise InputError("The trace is zero or constant throughout the window", where=trace.where,
-                         fix="Set drop_bad to leave such traces out")
+    if not min(spread, float(window.std())) > 1e-10 * np.abs(window).max():
+        raise UnusableTrace("zero or constant", "The trace is zero or constant throughout the window",
+                            where=trace.where)
     return spread
 
 
@@ -75,7 +73,7 @@ def windowed(trace: RawTrace, first_s: float, dt: float, count: int, most_paddin
         float64 (count,), zero where nothing was recorded; and the part that was.
 
     Raises:
-        InputError: the record does not span the window, beyond ``most_padding_s`` of zeros at either end.
+        UnusableTrace: the record does not span the window, beyond ``most_padding_s`` of zeros at either end.
     """
     step = dt * trace.rate_hz
     start = trace.p_sample + first_s * trace.rate_hz
@@ -84,18 +82,22 @@ def windowed(trace: RawTrace, first_s: float, dt: float, count: int, most_paddin
     lacking_s = np.array([-position[0], position[-1] - (len(trace.samples) - 1)]) / trace.rate_hz
     if (lacking_s > most_padding_s + _SAME).any() or len(there) < 2:
         have = (-trace.p_sample / trace.rate_hz, (len(trace.samples) - 1 - trace.p_sample) / trace.rate_hz)
-        raise InputError(f"The record spans {have[0]:.2f} to {have[1]:.2f} s about the theoretical P, and the window "
-                         f"{first_s:.2f} to {first_s + (count - 1) * dt:.2f} s", where=trace.where,
-                         fix="Choose a shorter window (nt, dt, before_p_s), allow most_padding_s, or set drop_bad")
+        raise UnusableTrace(
+            "shorter than the window", f"The record spans {have[0]:.2f} to {have[1]:.2f} s about the theoretical P, "
+            f"and the window {first_s:.2f} to {first_s + (count - 1) * dt:.2f} s", where=trace.where,
+            fix="Choose a shorter window (nt, dt, before_p_s), allow most_padding_s")
     out, inside = np.zeros(count), slice(int(there[0]), int(there[-1]) + 1)
     position = position[inside]
-    if abs(step - 1) < _SAME and abs(start - round(start)) < _SAME:
-        out[inside] = trace.samples[np.rint(position).astype(np.int64)]
-        return out, inside
-    margin = math.ceil(_MARGIN * max(step, 1.0))
-    low = max(0, math.floor(position[0]) - margin)
-    high = min(len(trace.samples), math.ceil(position[-1]) + margin + 1)
-    out[inside] = _evaluated(trace.samples[low:high], position[0] - low, step, len(position))
+    as_they_are = abs(step - 1) < _SAME and abs(start - round(start)) < _SAME
+    margin = 0 if as_they_are else math.ceil(_MARGIN * max(step, 1.0))
+    low = max(0, math.floor(position[0] + _SAME) - margin)
+    high = min(len(trace.samples), math.ceil(position[-1] - _SAME) + margin + 1)
+    part = np.asarray(trace.samples[low:high], np.float64)
+    lost = int((~np.isfinite(part)).sum())
+    if lost:
+        raise UnusableTrace("not finite", f"{lost} of {len(part)} samples about the P wave are not finite",
+                            where=trace.where)
+    out[inside] = part if as_they_are else _evaluated(part, position[0] - low, step, len(position))
     return out, inside
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,8 +20,9 @@ from groundswell.pipelines.symae.cutting import first_time_s, prepared
 from groundswell.pipelines.symae.pixels import pixel_centre
 from groundswell.pipelines.symae.polarity import polarities
 from groundswell.pipelines.symae.prepare_recipe import PrepareRecipe
-from groundswell.pipelines.symae.raw import Earthquake, Left, RawArchive, RawTrace
+from groundswell.pipelines.symae.raw import Earthquake, Left, RawArchive, RawTrace, UnusableTrace
 from groundswell.pipelines.symae.store import BagStore, StoreFacts
+from groundswell.pipelines.symae.store_writing import refuse_taken
 
 _FEW = "too few traces of this event and pixel"
 _KEPT = ("station", "azimuth", "takeoff", "distance", "latitude", "longitude", "pick", "pick_kind", "snr")
@@ -67,8 +69,9 @@ def prepare(source: RawArchive, recipe: PrepareRecipe, out: Path, *, replace: bo
 
     Raises:
         InputError: the archive cannot be read; a trace cannot be used and ``drop_bad`` is not set; an event asked for
-            is not in it; a station is in one bag twice; or no bag is left. Nothing is written then.
+            is not in it; a station is in one bag twice; no bag is left; or something is at ``out``. Nothing is written then.
     """
+    refuse_taken(Path(out), replace)
     dropped: Counter[str] = Counter()
     found = _collect(source, recipe, dropped)
     bags, sizes = _large_enough(found, recipe.least_traces, dropped)
@@ -109,18 +112,17 @@ def _collect(source: RawArchive, recipe: PrepareRecipe, dropped: Counter[str]) -
                 dropped["of events not asked for"] += 1
                 continue
             key = (trace.event.name, trace.pixel, trace.station)
-            if key in taken:
-                _leave(Left("station twice", InputError("A station is in one event twice", where=trace.where,
-                                                        fix="Keep one record of it, or set drop_bad")), recipe, dropped)
-                continue
             try:
+                if key in taken:
+                    raise UnusableTrace("station twice", "A station is in one event twice", where=trace.where,
+                                        fix="Keep one record of it")
                 values = prepared(trace, recipe)
-            except InputError as error:
-                _leave(Left(_reason(error), error), recipe, dropped)
+            except UnusableTrace as error:
+                _leave(Left(error), recipe, dropped)
                 continue
             taken.add(key)
             # The record itself is let go of: an archive may hold many times what is kept of it.
-            bags.setdefault(key[:2], []).append((_without_samples(trace), values))
+            bags.setdefault(key[:2], []).append((dataclasses.replace(trace, samples=np.empty(0)), values))
     unknown = [name for name in recipe.events if name not in seen]
     if unknown:
         raise InputError(f"There is no event '{unknown[0]}'", where=source.facts.get("name", ""),
@@ -131,19 +133,7 @@ def _collect(source: RawArchive, recipe: PrepareRecipe, dropped: Counter[str]) -
 def _leave(left: Left, recipe: PrepareRecipe, dropped: Counter[str]) -> None:
     if not (left.harmless or recipe.drop_bad):
         raise left.error
-    dropped[left.reason] += 1
-
-
-def _reason(error: InputError) -> str:
-    """What traces are counted by: the message without its numbers."""
-    return {"The record spans": "shorter than the window", "The trace is": "zero or constant"}.get(
-        " ".join(error.what.split()[:3]), "not finite" if "finite" in error.what else error.what)
-
-
-def _without_samples(trace: RawTrace) -> RawTrace:
-    from dataclasses import replace
-
-    return replace(trace, samples=np.empty(0))
+    dropped[left.error.reason] += 1
 
 
 def _large_enough(bags: Bags, least: int, dropped: Counter[str]) -> tuple[Bags, dict[tuple[str, int], int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -68,18 +69,24 @@ class RawTrace:
         return f"{self.event.name}/{self.pixel}/{self.station}"
 
 
+class UnusableTrace(InputError):
+    """A trace that cannot be used, for a ``reason`` that such traces are counted by."""
+
+    def __init__(self, reason: str, what: str, *, where: str | Path = "", fix: str = "") -> None:
+        self.reason = reason
+        super().__init__(what, where=where, fix=f"{fix}, or set drop_bad" if fix else "Set drop_bad to leave it out")
+
+
 @dataclass(frozen=True)
 class Left:
-    """A trace that cannot be given.
+    """A trace that an archive cannot give.
 
     Attributes:
-        reason: to count by.
         error: what is wrong with it, and where.
         harmless: it is not what was asked for (a horizontal component), rather than bad: never a reason to stop.
     """
 
-    reason: str
-    error: InputError
+    error: UnusableTrace
     harmless: bool = False
 
 

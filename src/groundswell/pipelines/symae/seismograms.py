@@ -16,7 +16,7 @@ from groundswell.core.progress import say
 from groundswell.pipelines.symae.catalogue import Quakes
 from groundswell.pipelines.symae.pixels import focal_pixel
 from groundswell.pipelines.symae.prepare_recipe import PrepareRecipe
-from groundswell.pipelines.symae.raw import Earthquake, Left, RawTrace
+from groundswell.pipelines.symae.raw import Earthquake, Left, RawTrace, UnusableTrace
 from groundswell.pipelines.symae.stations import Stations
 from groundswell.pipelines.symae.travel import Ray, Rays
 
@@ -77,10 +77,10 @@ class SeismogramFolder:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # obspy speaks of rounding at each file
-                    stream = self._obspy.read(str(path))
+                    stream = self._obspy.read(str(path)).merge()  # gaps become masks
             except Exception as error:  # whatever obspy's plugins raise at files of other people
-                yield Left("no seismogram", InputError(f"The file cannot be read as a seismogram: {error}",
-                                                       where=path, fix="Move it away, or set drop_bad"))
+                yield Left(UnusableTrace("no seismogram", f"The file cannot be read as a seismogram: {error}",
+                                         where=path, fix="Move it away"))
                 continue
             for trace in stream:
                 yield self._one(trace, where)
@@ -92,7 +92,7 @@ class SeismogramFolder:
         station = f"{stats.network}.{stats.station}.{stats.location or '__'}.{stats.channel}"
         place = f"{where}, {station}"
         if not str(stats.channel).upper().endswith("Z"):
-            return Left("not vertical", InputError("The component is not vertical", where=place), harmless=True)
+            return Left(UnusableTrace("not vertical", "The component is not vertical", where=place), harmless=True)
         header = {str(k): v for k, v in dict(stats.get("sac", {})).items()}
         at = self._place(f"{stats.network}.{stats.station}", header, place)
         if isinstance(at, Left):
@@ -106,9 +106,10 @@ class SeismogramFolder:
         if self._recipe.p_header:
             told = _known(header, self._recipe.p_header)
             if not np.isfinite(told):
-                return Left("no theoretical P in the header", InputError(
-                    f"The header {self._recipe.p_header} is not set, which is to hold the theoretical P", where=place,
-                    fix="Leave prepare.p_header out to go by the model, or set drop_bad"))
+                return Left(UnusableTrace(
+                    "no theoretical P in the header", f"The header {self._recipe.p_header}, which is to hold the "
+                    "theoretical P, is not set", where=place,
+                    fix="Leave prepare.p_header out to go by the model"))
             p_time = reference + told
         pick = _known(header, self._recipe.pick_header) if self._recipe.pick_header else np.nan
         # Gaps that a reader filled with a mask count as not finite.
@@ -126,26 +127,25 @@ class SeismogramFolder:
         own = (_known(header, "stla"), _known(header, "stlo"))
         if np.isfinite(own).all():
             return own
-        return Left("station without a place", InputError(
-            f"It is not known where the station {station} stands", where=where,
-            fix="miniSEED does not tell: give StationXML, or a table with network, station, latitude and longitude; or "
-                "set drop_bad"))
+        return Left(UnusableTrace(
+            "station without a place", f"It is not known where the station {station} stands", where=where,
+            fix="miniSEED does not tell: give StationXML, or a table with network, station, latitude and longitude"))
 
     def _event(self, stats: Any, header: dict[str, Any], at: tuple[float, float],
                where: str) -> tuple[Earthquake, Ray] | Left:
         if self._quakes is None:
             quake = self._in_header(stats, header)
             if quake is None:
-                return Left("no event", InputError(
-                    "The header names no event (evla, evlo, evdp and o), and there is no catalogue", where=where,
-                    fix="Give a catalogue, CSV or QuakeML: miniSEED tells of no event; or set drop_bad"))
+                return Left(UnusableTrace(
+                    "no event", "The header names no event (evla, evlo, evdp and o), and there is no catalogue",
+                    where=where, fix="Give a catalogue, CSV or QuakeML: miniSEED tells of no event"))
             candidates = [quake]
         else:
             candidates = self._quakes.between(float(stats.starttime) - _SLOWEST_P_S, float(stats.endtime))
         rays = [(quake, self._rays.ray((quake.latitude, quake.longitude, quake.depth_km), at)) for quake in candidates]
         direct = [(quake, ray) for quake, ray in rays if ray is not None]
         if candidates and not direct:
-            return Left("no direct P at this distance", InputError("No direct P reaches the station", where=where),
+            return Left(UnusableTrace("no direct P at this distance", "No direct P reaches the station", where=where),
                         harmless=True)
         if self._quakes is None:
             return direct[0]
@@ -156,8 +156,8 @@ class SeismogramFolder:
         names = ", ".join(quake.name for quake, _ in inside)
         problem = f"P waves of several events arrive within the record ({names})" if inside else (
             "P of no event in the catalogue arrives within the record")
-        return Left("several events" if inside else "no event", InputError(
-            problem, where=where, fix="Cut the records, correct the catalogue, or set drop_bad"))
+        return Left(UnusableTrace("several events" if inside else "no event", problem, where=where,
+                                  fix="Cut the records, or correct the catalogue"))
 
     def _in_header(self, stats: Any, header: dict[str, Any]) -> Earthquake | None:
         latitude, longitude, depth, origin = (_known(header, name) for name in ("evla", "evlo", "evdp", "o"))

@@ -112,14 +112,24 @@ def _blocks(x: NDArray[Any] | Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
         yield from x
 
 
-@contextlib.contextmanager
-def _replacing(path: Path, replace: bool) -> Iterator[Path]:
-    """A folder beside ``path`` that takes its place when the block ends without an error, or vanishes."""
+def refuse_taken(path: Path, replace: bool) -> bool:
+    """Whether a store is at ``path`` that is to be replaced.
+
+    Raises:
+        InputError: something else is there, or a store that is not to be replaced.
+    """
     taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
     if taken and not (replace and (path / "store.json").is_file()):
         raise InputError("There is something here already", where=path,
                          fix="Name another folder, or remove this one" if not replace
                          else "It is no store of bags, so it is not replaced; name another folder")
+    return taken
+
+
+@contextlib.contextmanager
+def _replacing(path: Path, replace: bool) -> Iterator[Path]:
+    """A folder beside ``path`` that takes its place when the block ends without an error, or vanishes."""
+    taken = refuse_taken(path, replace)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".part", dir=path.parent))

@@ -29,8 +29,8 @@ class Rays:
     """P waves through radial models of the Earth (Crotwell et al. 1999).
 
     Azimuths are those of geodesics on the ellipsoid. Distances are those on a sphere of geocentric latitudes; times are
-    not corrected for the Earth's ellipticity, which shifts them by up to a second, mostly the same for all stations of a
-    pixel. On the real Fiji event, times lie 0.3 s (median) before the reference times in the headers; by geographic
+    not corrected for the Earth's ellipticity, which shifts them by up to a second, mostly the same for all stations of
+    a pixel. On the real Fiji event, times lie 0.3 s (median) before the reference times in the headers; by geographic
     latitudes, which SAC's ``gcarc`` goes by there, they would lie 0.7 s after.
 
     From 32 degrees on times come from nodes half a degree apart, by cubics that have the ray parameters for slopes.
