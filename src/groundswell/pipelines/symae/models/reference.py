@@ -239,7 +239,7 @@ class SymVAE(nn.Module):
 
     def decode(self, coherent: Tensor, nuisance: Tensor) -> Tensor:
         """Aligned traces (..., n) of coherent codes (..., p) and nuisance codes (..., q), which are broadcast."""
-        lead = torch.broadcast_tensors(coherent[..., 0], nuisance[..., 0])[0].shape
+        lead = (coherent[..., 0] + nuisance[..., 0]).shape
         z = torch.cat([coherent.expand(*lead, self.p), nuisance.expand(*lead, self.q)], dim=-1)
         made = self._traces(z.reshape(-1, self.p + self.q))
         return _wide(made).reshape(*lead, self.nt)
