@@ -48,13 +48,13 @@ def iccs(x: Tensor, mask: Tensor, *, dt: float, max_shift_s: float = 10.0, itera
     """Align bags: each trace on the stack of the others, the stack from the aligned traces, and again.
 
     After Lou, van der Lee & Lloyd (2013), doi 10.1785/0220120033, with two changes, both of which bring the found
-    shifts nearer to the true ones in noise. A trace is correlated with the stack of the *other* traces, as its own noise
-    would hold it where it stands. And correlations are weighted with a Gaussian of the whole shift (standard deviation
-    0.6 of ``max_shift_s``), as peaks far away are mostly others than that of the direct wave.
+    shifts nearer to the true ones in noise. A trace is correlated with the stack of the *other* traces, as its own
+    noise would hold it where it stands. And correlations are weighted with a Gaussian of the whole shift (standard
+    deviation 0.6 of ``max_shift_s``), as peaks far away are mostly others than that of the direct wave.
 
-    With ``polarity`` the start is a matrix of cross-correlations of all pairs (:func:`pair_start`), so that the order of
-    the traces has no say; without, it is the stack of the traces as they are. The numbers of steps are fixed and the
-    arithmetic is real: the whole can be exported.
+    With ``polarity`` the start is a matrix of cross-correlations of all pairs (:func:`pair_start`), so that the order
+    of the traces has no say; without, it is the stack of the traces as they are. The numbers of steps are fixed and
+    the arithmetic is real: the whole can be exported.
 
     Args:
         x: (b, t, n); padding zero.
@@ -94,7 +94,7 @@ def iccs(x: Tensor, mask: Tensor, *, dt: float, max_shift_s: float = 10.0, itera
 
 def _stacked(placed: Parts, share: Tensor, length: int, n: int, window_s: float | None,
              dt: float) -> tuple[Parts, Parts | None]:
-    """Transforms of the bags' means (b, 1, f) and, where a window of them is cut out, of each trace so cut (b, t, f)."""
+    """Transforms of the bags' means (b, 1, f) and, where a window is cut out of them, of each trace (b, t, f)."""
     real, imaginary = (share[:, None] @ part for part in placed)
     if window_s is None:
         return (real, imaginary), None

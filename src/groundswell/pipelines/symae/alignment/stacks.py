@@ -37,4 +37,5 @@ def envelope(x: Tensor) -> Tensor:
     gain[1:(n + 1) // 2] = 2.0
     if n % 2 == 0:
         gain[n // 2] = 1.0
-    return torch.fft.ifft(torch.fft.fft(x) * gain).abs()
+    analytic: Tensor = torch.fft.ifft(torch.fft.fft(x) * gain)
+    return analytic.abs()

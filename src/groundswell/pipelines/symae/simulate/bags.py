@@ -9,7 +9,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from groundswell.pipelines.symae.simulate.sources import ONSET, Pulses, draw_pulses, render
+from groundswell.pipelines.symae.simulate.sources import Pulses, draw_pulses, render, standard
 from groundswell.pipelines.symae.simulate.worlds import CODA_POWER, WORLDS, World
 
 Floats32 = NDArray[np.float32]
@@ -97,7 +97,7 @@ def simulate_bags(world: World | str | Sequence[World | str], count: int, traces
     x *= scale
     clean *= scale
     seen = scipy.fft.irfft(spectrum * scipy.fft.rfft(common, longest), longest)[:, :nt]
-    return SimulatedBags(x, source, path, clean, shift_s.astype(np.float32), flip, scale[..., 0], _standard(seen),
+    return SimulatedBags(x, source, path, clean, shift_s.astype(np.float32), flip, scale[..., 0], standard(seen),
                          _each(worlds, "shared") > 0, worlds, dt)
 
 
@@ -149,12 +149,6 @@ def _noise(shape: tuple[int, int], nt: int, dt: float, generator: np.random.Gene
     amplitude *= nt / np.sqrt((weight * amplitude**2).sum())
     white = generator.standard_normal((*shape, 2 * len(frequency)), np.float32).view(np.complex64)
     white *= (amplitude / np.sqrt(2)).astype(np.float32)
-    return scipy.fft.irfft(white, nt)
+    noise: Floats32 = scipy.fft.irfft(white, nt)
+    return noise
 
-
-def _standard(wave: NDArray[np.float32]) -> Floats32:
-    wave = wave - wave.mean(-1, keepdims=True)
-    return wave / wave.std(-1, keepdims=True)
-
-
-__all__ = ["ONSET", "SimulatedBags", "simulate_bags"]

@@ -12,7 +12,7 @@ from groundswell.pipelines.symae.simulate.worlds import World
 
 Floats = NDArray[np.float64]
 
-ONSET = 0.36
+ONSET = 0.4
 """Where in the window a source begins, as a share of its length: where P is expected."""
 _ONSET_SPREAD_S = 2.0
 """Standard deviation of that beginning, seconds: origin times and hypocentres are never exact."""
@@ -31,6 +31,14 @@ class Pulses:
     time_s: Floats
     width_s: Floats
     height: Floats
+
+    def take(self, which: slice) -> Pulses:
+        """Some of the sources."""
+        return Pulses(self.time_s[which], self.width_s[which], self.height[which])
+
+    def stretched(self, factor: float) -> Pulses:
+        """The same sources, so many times as long, pulses and all."""
+        return Pulses(self.time_s * factor, self.width_s * factor, self.height)
 
 
 def draw_pulses(worlds: Sequence[World], generator: np.random.Generator) -> Pulses:
@@ -51,6 +59,11 @@ def render(pulses: Pulses, nt: int, dt: float) -> NDArray[np.float32]:
     away = (np.arange(nt, dtype=np.float32) * np.float32(dt) - middle.astype(np.float32))
     away /= pulses.width_s.astype(np.float32)[..., None]
     slopes = -away * np.exp(-0.5 * away * away)  # of moment rates as wide as this and as high as they are wide
-    wave = np.einsum("bkn,bk->bn", slopes, pulses.height.astype(np.float32))
-    wave -= wave.mean(-1, keepdims=True)
-    return (wave / wave.std(-1, keepdims=True)).astype(np.float32)
+    return standard(np.einsum("bkn,bk->bn", slopes, pulses.height.astype(np.float32)))
+
+
+def standard(wave: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Waves (..., n) with their means taken out and a standard deviation of 1."""
+    away: NDArray[np.float32] = wave - wave.mean(-1, keepdims=True)
+    away /= away.std(-1, keepdims=True)
+    return away

@@ -102,5 +102,5 @@ def random_worlds(count: int, generator: np.random.Generator, prior: Prior | Non
     snr, coda, shift = (generator.uniform(*between, count) for between in (prior.snr_db, prior.coda, prior.shift_s))
     flips = np.where(generator.random(count) < prior.unflipped, 0.0, generator.uniform(0, prior.flips, count))
     shared = np.where(generator.random(count) < prior.shared, generator.uniform(0.5, 1.2, count), 0.0)
-    return [World(*(float(value) for value in row[:4]), shared=float(row[4]))
-            for row in zip(snr, coda, shift, flips, shared, strict=True)]
+    return [World(float(snr[i]), float(coda[i]), float(shift[i]), flips=float(flips[i]), shared=float(shared[i]))
+            for i in range(count)]
