@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -72,8 +73,9 @@ class EventFile:
             for name, event in _groups(file):
                 quake = self._quake(name, event)
                 for text, group in sorted(self._pixels(name, event), key=lambda found: int(found[0])):
+                    around = [_attributes(parent) for parent in (group, event, file)]
                     for station in sorted(group):
-                        yield self._trace(quake, int(text), station, group)
+                        yield self._trace(quake, int(text), station, group, around)
 
     def _open(self) -> h5py.File:
         if not self.path.is_file():
@@ -97,17 +99,19 @@ class EventFile:
         return found
 
     def _quake(self, name: str, event: h5py.Group) -> Earthquake:
-        told = {ours: _number(event.attrs, *theirs) for ours, theirs in _EVENT.items()}
+        attributes = _attributes(event)
+        told = {ours: _number(attributes, *theirs) for ours, theirs in _EVENT.items()}
         time = time_in_name(name)
-        if "time" in event.attrs:
-            time = pd.to_datetime(str(event.attrs["time"]), utc=True, errors="coerce")
+        if "time" in attributes:
+            time = pd.to_datetime(str(attributes["time"]), utc=True, errors="coerce")
         known = self._quakes.near(time) if self._quakes is not None and time is not pd.NaT else None
         if known is not None:
             told = {k: v if np.isfinite(v) else float(getattr(known, k)) for k, v in told.items()}
             time = known.time
         return Earthquake(name, time=time, **told)
 
-    def _trace(self, quake: Earthquake, pixel: int, station: str, group: h5py.Group) -> RawTrace | Left:
+    def _trace(self, quake: Earthquake, pixel: int, station: str, group: h5py.Group,
+               around: list[dict[str, Any]]) -> RawTrace | Left:
         where = f"{quake.name}/{pixel}/{station}"
         dataset = group.get(station) if isinstance(group.get(station, getlink=True), h5py.HardLink) else None
         if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1 or dataset.dtype.kind not in "iuf" or (
@@ -120,16 +124,16 @@ class EventFile:
         except OSError as error:
             return Left(UnusableTrace("damaged", f"The samples cannot be read: {error}",
                                       where=f"{self.path}, {where}", fix="The file is damaged; copy it again"))
-        attributes = [dataset.attrs, group.attrs, group.parent.attrs, group.file.attrs]
-        rate, p_sample = self._axis(attributes, where)
-        facts = {ours: _number(dataset.attrs, *theirs) for ours, theirs in _PLACES.items()}
+        own = _attributes(dataset)
+        rate, p_sample = self._axis([own, *around], where)
+        facts = {ours: _number(own, *theirs) for ours, theirs in _PLACES.items()}
         if np.isfinite(facts["azimuth"]) and 0 <= facts["takeoff"] <= 180:
             self._known += 1
             self._agree += int(focal_pixel(facts["takeoff"], facts["azimuth"], self._recipe.nside)) == pixel
-        pick, kind = _pick(dataset.attrs)
+        pick, kind = _pick(own)
         return RawTrace(quake, pixel, station, samples, rate, p_sample, pick=pick, pick_kind=kind, **facts)
 
-    def _axis(self, attributes: list[Mapping[str, Any]], where: str) -> tuple[float, float]:
+    def _axis(self, attributes: list[dict[str, Any]], where: str) -> tuple[float, float]:
         """Samples a second, and the sample of P."""
         rates = [_number(a, name) ** (-1 if inverse else 1) for a in attributes for name, inverse in _RATES.items()
                  if _number(a, name) > 0]
@@ -160,10 +164,19 @@ def _groups(parent: h5py.Group) -> list[tuple[str, h5py.Group]]:
 
 def _layout(file: h5py.File) -> dict[str, float]:
     """Rate and sample of P as the file's attribute ``layout`` words them."""
-    text = str(file.attrs.get("layout", ""))
+    text = str(_attributes(file).get("layout", ""))
     found = {"rate_hz": re.search(r"(\d+(?:\.\d+)?) ?Hz\b", text),
              "p_sample": re.search(r"sample (\d+(?:\.\d+)?) ?= ?theoretical P", text)}
     return {key: float(match[1]) for key, match in found.items() if match is not None}
+
+
+def _attributes(of: h5py.HLObject) -> dict[str, Any]:
+    """All attributes, read once; those that cannot be read are passed over."""
+    found: dict[str, Any] = {}
+    for name in of.attrs:
+        with contextlib.suppress(OSError, TypeError, KeyError):
+            found[name] = of.attrs[name]
+    return found
 
 
 def _number(attributes: Mapping[str, Any], *names: str) -> float:
@@ -171,7 +184,7 @@ def _number(attributes: Mapping[str, Any], *names: str) -> float:
     for name in names:
         try:
             return float(np.asarray(attributes[name]).reshape(()))
-        except (KeyError, TypeError, ValueError, OSError):
+        except (KeyError, TypeError, ValueError):
             continue
     return float("nan")
 

@@ -39,17 +39,22 @@ def prepared(trace: RawTrace, recipe: PrepareRecipe) -> NDArray[np.float64]:
                             where=trace.where)
     if recipe.way == "seed":
         window, _ = windowed(trace, -SEED_P * recipe.dt, recipe.dt, SEED_SAMPLES, recipe.most_padding_s)
-        cut = (window * tukey(SEED_SAMPLES, recipe.taper))[slice(*_SEED_CUT)]
-        cut = cut * tukey(len(cut), recipe.taper)
+        cut = (window * _taper(SEED_SAMPLES, recipe.taper))[slice(*_SEED_CUT)]
+        cut = cut * _taper(len(cut), recipe.taper)
         cut = (cut - cut.mean()) / _spread(cut, window, trace)
         return np.asarray(cut[_SEED_FIRST:_SEED_FIRST + recipe.nt], np.float64)
     window, recorded = windowed(trace, -recipe.before_p_s, recipe.dt, recipe.nt, recipe.most_padding_s)
     # What is subtracted before tapering is the mean that the taper weighs, so that nothing has to be afterwards: the
     # ends stay zero, and the mean is zero all the same.
     taper = np.zeros(recipe.nt)
-    taper[recorded] = tukey(recorded.stop - recorded.start, recipe.taper)
+    taper[recorded] = _taper(recorded.stop - recorded.start, recipe.taper)
     x = taper * (window - taper @ window / taper.sum())
     return np.asarray(x / _spread(x, window[recorded], trace), np.float64)
+
+
+def _taper(count: int, share: float) -> NDArray[np.float64]:
+    # Shares that reach no sample divide by numbers too small for scipy.
+    return np.asarray(tukey(count, share if share * count >= 1 else 0.0), np.float64)
 
 
 def _spread(x: NDArray[np.float64], window: NDArray[np.float64], trace: RawTrace) -> float:

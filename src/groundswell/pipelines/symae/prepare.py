@@ -69,7 +69,8 @@ def prepare(source: RawArchive, recipe: PrepareRecipe, out: Path, *, replace: bo
 
     Raises:
         InputError: the archive cannot be read; a trace cannot be used and ``drop_bad`` is not set; an event asked for
-            is not in it; a station is in one bag twice; no bag is left; or something is at ``out``. Nothing is written then.
+            is not in it; a station is in one bag twice; no bag is left; or something is at ``out``. Nothing is
+            written then.
     """
     refuse_taken(Path(out), replace)
     dropped: Counter[str] = Counter()
