@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from groundswell.core.recipe import RecipePart
+
+
+class Stage(RecipePart):
+    """Some epochs with a learning rate of their own, begun with a new optimiser."""
+
+    epochs: int = Field(ge=1)
+    """Epochs of the stage."""
+    learning_rate: float = Field(gt=0)
+    """Step size in its first epoch."""
+    decay: float = Field(1.0, gt=0, le=1)
+    """What the step size is multiplied by after each epoch."""
 
 
 class TrainRecipe(RecipePart):
@@ -24,8 +35,12 @@ class TrainRecipe(RecipePart):
     """Largest gradient norm; 0 clips nothing."""
     accumulate: int = Field(1, ge=1)
     """Batches whose gradients are added before a step."""
-    scheduler: Literal["plateau", "cosine", "none"] = "plateau"
-    """plateau: halve the rate when the validation loss stops falling; cosine: to zero over all epochs."""
+    scheduler: Literal["plateau", "cosine", "none", "stages"] = "plateau"
+    """plateau: halve the rate when the validation loss stops falling; cosine: to zero over all epochs; stages: as
+    train.stages says, whatever train.learning_rate is."""
+    stages: tuple[Stage, ...] | None = None
+    """Epochs, learning rate and its decay an epoch of each stage, with scheduler stages; their epochs make up
+    train.epochs."""
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     """What the rate is multiplied by at a plateau."""
     plateau_patience: int = Field(5, ge=0)
@@ -66,6 +81,16 @@ class TrainRecipe(RecipePart):
     """Of everything that is drawn by chance."""
     tensorboard: bool = True
     """Write TensorBoard files beside the CSV logs."""
+
+    @model_validator(mode="after")
+    def _stages_make_up_the_epochs(self) -> TrainRecipe:
+        staged = self.scheduler == "stages"
+        if staged != bool(self.stages):
+            raise ValueError("scheduler: stages and a list of stages need one another")
+        if self.stages and sum(stage.epochs for stage in self.stages) != self.epochs:
+            raise ValueError(f"the stages have {sum(stage.epochs for stage in self.stages)} epochs together and "
+                             f"train.epochs is {self.epochs}")
+        return self
 
     @field_validator("precision", mode="before")
     @classmethod

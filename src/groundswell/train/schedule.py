@@ -15,7 +15,8 @@ class Schedule:
     """The learning rate as a function of the optimiser step and of the validation losses so far.
 
     plateau: multiplied by ``plateau_factor`` after more than ``plateau_patience`` epochs without a lower validation
-    loss; cosine: from the initial rate to zero over all steps of all epochs; none: constant.
+    loss; cosine: from the initial rate to zero over all steps of all epochs; none: constant; stages: constant within an
+    epoch, see :class:`~groundswell.train.recipe.Stage`.
 
     Args:
         recipe: of training.
@@ -30,10 +31,26 @@ class Schedule:
 
     def rate(self, step: int) -> float:
         """Learning rate of the step after ``step`` finished ones."""
+        if self._recipe.stages:
+            number, epoch = self.stage(step * self._recipe.epochs // self._steps)
+            stage = self._recipe.stages[number]
+            return stage.learning_rate * stage.decay ** epoch
         base = self._recipe.learning_rate * self._factor
         if self._recipe.scheduler == "cosine":
             return base * (1 + math.cos(math.pi * min(step / self._steps, 1.0))) / 2
         return base
+
+    def stage(self, epoch: int) -> tuple[int, int]:
+        """The stage, from 0, to which an epoch belongs after ``epoch`` finished ones, and the stage's finished epochs.
+
+        Without stages all of training is one. After the last epoch it is the last stage's.
+        """
+        stages = self._recipe.stages or ()
+        for number, stage in enumerate(stages):
+            if epoch < stage.epochs or number == len(stages) - 1:
+                return number, epoch
+            epoch -= stage.epochs
+        return 0, epoch
 
     def epoch_ended(self, validation_loss: float) -> None:
         """Take note of an epoch's validation loss."""

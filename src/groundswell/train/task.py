@@ -84,6 +84,9 @@ class Task(nn.Module, ABC):
     def metrics(self, sums: Sums) -> dict[str, float]:
         """Metrics of an epoch from its summed statistics; ``loss`` is always among them."""
 
+    def stage(self, number: int) -> None:
+        """Take note of the stage of training, from 0, that is under way (see ``train.stages``), also on resuming."""
+
     def export(self) -> Export:
         """What is written by ``export``.
 

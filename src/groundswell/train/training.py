@@ -67,11 +67,14 @@ class Training:
         self.generator = torch.Generator(fabric.device)
         self._group: list[tuple[Tensor, Tensor, Tensor]] = []
         self._samples = 0.0
+        self.task.stage(0)
 
     # -- an optimiser step -------------------------------------------------------------------------------------------
 
     def batch(self, index: int, batch: Batch) -> None:
         """Add the gradients of one batch; with the last one of a group, step."""
+        if index == 0:
+            self._begin_stage()
         last = (index + 1) % self.recipe.accumulate == 0 or index + 1 == self.batches
         seed = derive_seed(self.recipe.seed, "batch", self.place.epoch, index, self.fabric.global_rank)
         reseed(seed, self.fabric.device)
@@ -85,6 +88,13 @@ class Training:
         add(self.sums, sums.value)
         if last:
             self._step(index, len(batch["weight"]))
+
+    def _begin_stage(self) -> None:
+        """Before an epoch: with the first of a stage the optimiser forgets its moments."""
+        stage, epoch = self.schedule.stage(self.place.epoch)
+        if stage and not epoch:
+            self.raw.state.clear()
+        self.task.stage(stage)
 
     def _step(self, index: int, samples: int) -> None:
         losses = torch.stack([loss * weight for loss, weight, _ in self._group]).sum()
@@ -252,6 +262,7 @@ class Training:
         self.schedule.restore(state["schedule"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.place = Place(**state["place"])
+        self.task.stage(self.schedule.stage(self.place.epoch)[0])
         mine = state["shares"][self.fabric.global_rank]
         self.sums = {name: value.to(self.fabric.device) for name, value in mine["sums"].items()}
         set_generators(mine["generators"])
