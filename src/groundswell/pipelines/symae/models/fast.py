@@ -31,6 +31,9 @@ from groundswell.pipelines.symae.models.reference import Decoder, Encoder, SymVA
 from groundswell.pipelines.symae.models.shift import SLOPE
 
 CONVOLUTION, ROWS = 0, -1
+TRACES = 320
+"""Traces that are computed at a time, so that their activations stay within the cache and within the memory that the
+allocator keeps: what it gives back costs a fault for each page when it is asked for again."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,18 @@ class FastSymVAE(SymVAE):
     def _features(self, x_mn: Tensor) -> tuple[Tensor, Tensor]:
         if _plain(x_mn):
             return super()._features(x_mn)
-        x_mnc = x_mn[..., None].to(_dtype(x_mn))
-        return self._encode(self.coherent, x_mnc), self._encode(self.nuisance, x_mnc)
+        parts = torch.split(x_mn[..., None].to(_dtype(x_mn)), TRACES)
+        return (torch.cat([self._encode(self.coherent, x_mnc) for x_mnc in parts]),
+                torch.cat([self._encode(self.nuisance, x_mnc) for x_mnc in parts]))
 
     def _traces(self, z_mc: Tensor) -> Tensor:
         if _plain(z_mc):
             return super()._traces(z_mc)
-        decoder: Decoder = self.decoder
-        y_mnc, last = decoder.begin(z_mc)[..., None].to(_dtype(z_mc)), len(decoder.convolutions) - 1
+        begun = self.decoder.begin(z_mc)[..., None].to(_dtype(z_mc))
+        return torch.cat([self._convolved(self.decoder, y_mnc) for y_mnc in torch.split(begun, TRACES)])
+
+    def _convolved(self, decoder: Decoder, y_mnc: Tensor) -> Tensor:
+        last = len(decoder.convolutions) - 1
         for number, layer in enumerate(decoder.convolutions):
             y_mnc = self._layer(y_mnc, cast(nn.Conv1d, layer), SLOPE if number < last else 1.0, 1)
         return y_mnc[..., 0]
@@ -117,7 +124,7 @@ def convolve(x_mnc: Tensor, w_dcj: Tensor, bias_d: Tensor, *, slope: float = 1.0
     """
     n, rows = x_mnc.shape[1], w_dcj.shape[0] == 1
     sizes = {name: _fitting(value, n, rows) for name, value in vars(way).items()}
-    return cast(Tensor, _Convolve.apply(x_mnc, w_dcj, bias_d, slope, pool, replace(way, **sizes)))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _Convolve.apply(x_mnc, w_dcj, bias_d, slope, pool, replace(way, **sizes)))
 
 
 def _fitting(size: int, n: int, rows: bool) -> int:
@@ -140,7 +147,7 @@ class _Convolve(torch.autograd.Function):
         return _sequence(functional.avg_pool2d(_image(y_mnd), (1, pool)))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x_mnc, w_dcj, y_mnd = ctx.saved_tensors
         g = g.contiguous()
