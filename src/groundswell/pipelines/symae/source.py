@@ -73,6 +73,10 @@ class BagSource:
     def __len__(self) -> int:
         return len(self._bags)
 
+    def bag(self, row: int) -> int:
+        """Which bag of the store a row is."""
+        return int(self._bags[row])
+
     def places(self, row: int) -> NDArray[np.int64]:
         """Which traces of its bag a row delivers, int64 positions within the bag, in the order of delivery."""
         return self._chosen[int(self._bags[row])].copy()
