@@ -213,7 +213,8 @@ def _weight_gradient(x_mnc: Tensor, g_mnd: Tensor, w_dcj: Tensor, size: int) -> 
         return cast(Tensor, found[1])[:, :, 0]
     product = torch.mm(_windows(padded, size, k).t(), g_mnd.reshape(-1, size * d))
     # The gradient of a tap is the sum over the copies of the kernel that the block-Toeplitz matrix holds.
-    return _copies(product, size, c, d, k).sum(0, dtype=torch.float32).to(w_dcj.dtype).permute(2, 1, 0)
+    wide = torch.promote_types(torch.float32, product.dtype)
+    return _copies(product, size, c, d, k).sum(0, dtype=wide).to(w_dcj.dtype).permute(2, 1, 0)
 
 
 def _windows(padded: Tensor, size: int, k: int) -> Tensor:

@@ -31,7 +31,7 @@ from groundswell.pipelines.symae.models.reference import Outputs
 
 @dataclass(frozen=True)
 class Weights:
-    """What the terms are multiplied by; the reference has 1, 1, 0 and 100."""
+    """What the terms are multiplied by; the reference's code has 1, 1, 0 and 100."""
 
     beta_coherent: float = 1.0
     beta_nuisance: float = 1.0

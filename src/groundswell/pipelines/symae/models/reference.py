@@ -192,7 +192,9 @@ class SymVAE(nn.Module):
 
     def shifts(self, x_btn: Tensor) -> Tensor:
         """v (b, t) of traces (b, t, n)."""
-        return cast(Tensor, self.shift_net(x_btn.flatten(0, 1))).reshape(x_btn.shape[:2])
+        # It is small and says what is measured: half precision would save little and round to hundredths of samples.
+        with torch.autocast(x_btn.device.type, enabled=False):
+            return cast(Tensor, self.shift_net(x_btn.flatten(0, 1))).reshape(x_btn.shape[:2])
 
     def encode(self, aligned_btn: Tensor) -> Codes:
         """Codes of aligned traces."""
