@@ -34,7 +34,7 @@ class Control:
     Attributes:
         name: as in the recipe.
         title: a few words.
-        kind: "null" (must not be able to do the job) or "rival" (a simple way to do it).
+        kind: "null" (must not be able to do the job), "rival" (a simple way to do it) or "bound" (it knows the truth).
         says: what it knows or does, one sentence.
         who: subject of a sentence about its score, such as "A clock alone".
         knows: what a null control has to go by, to end a sentence with.
@@ -45,7 +45,7 @@ class Control:
 
     name: str
     title: str
-    kind: Literal["null", "rival"]
+    kind: Literal["null", "rival", "bound"]
     says: str
     who: str
     knows: str = ""

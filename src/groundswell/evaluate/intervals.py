@@ -95,6 +95,12 @@ def sums_by_group(group: NDArray[np.int64], column: NDArray[np.int64], columns: 
     return sparse.csr_array((value, (group, column)), shape=(groups, columns))
 
 
+def times_drawn(generator: np.random.Generator, groups: int, resamples: int) -> NDArray[np.int64]:
+    """How often each group is drawn, with replacement, in each of so many resamples; shape (resamples, groups)."""
+    drawn = generator.integers(0, groups, (resamples, groups)) + groups * np.arange(resamples)[:, None]
+    return np.bincount(drawn.ravel(), minlength=resamples * groups).reshape(resamples, groups)
+
+
 def resample(statistics: sparse.csr_array, function: Callable[[FloatArray], Mapping[str, FloatArray]], *,
              resamples: int, seed: int) -> dict[str, FloatArray]:
     """Scores of bootstrap resamples of the groups.
@@ -118,9 +124,8 @@ def resample(statistics: sparse.csr_array, function: Callable[[FloatArray], Mapp
     step = max(1, min(resamples, _CHUNK // max(groups, columns)))
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
-        drawn = generator.integers(0, groups, (size, groups)) + groups * np.arange(size)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=size * groups).reshape(size, groups)
-        for name, values in function((transposed @ times.T.astype(np.float64)).T).items():
+        times = times_drawn(generator, groups, size).astype(np.float64)
+        for name, values in function((transposed @ times.T).T).items():
             found.setdefault(name, []).append(np.asarray(values, dtype=np.float64))
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
