@@ -69,7 +69,9 @@ def matched(x: Tensor, mask: Tensor, template: Tensor, *, dt: float, max_shift_s
     scores = _scores(cross, present, count[..., None], polarity, iterations)
     lags = cross.shape[-1]
     flip = torch.where(torch.argmax(scores, -1) < lags, 1.0, -1.0).to(x.dtype) * present
-    kept = scores[..., :lags] if not polarity else torch.where(flip[..., None] < 0, scores[..., lags:], scores[..., :lags])
+    kept = scores[..., :lags]
+    if polarity:
+        kept = torch.where(flip[..., None] < 0, scores[..., lags:], kept)
     samples = peak(kept, False)[0] * present
     samples = samples - samples.sum(-1, keepdim=True) / count * present
     aligned = to_time(*turned(*parts, -samples, length), length, 0, n) * flip[..., None]
@@ -80,7 +82,7 @@ def matched(x: Tensor, mask: Tensor, template: Tensor, *, dt: float, max_shift_s
 
 
 def _scores(cross: Tensor, present: Tensor, count: Tensor, polarity: bool, iterations: int) -> Tensor:
-    """Log posteriors, but for a constant, of each lag upright and, with ``polarity``, of each lag turned: (b, t, 2 l)."""
+    """Log posteriors but for a constant: of each lag upright and, with ``polarity``, of each lag turned, (b, t, 2 l)."""
     there = present[..., None]
     size = cross.shape[-1]
     lags = (torch.arange(size, device=cross.device) - (size - 1) // 2).to(cross.dtype)

@@ -14,6 +14,7 @@ definition it belongs to the source, and codes have no mean over their bag.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import NamedTuple, cast
 
 import torch
@@ -32,10 +33,12 @@ _DECAY = 80.0
 
 
 class PathCodes(NamedTuple):
-    """Codes ``code`` (b, t, q) and amplitudes ``amplitude`` (b, t) of traces; both 0 for padding."""
+    """Codes ``code`` (b, t, q) and amplitudes ``amplitude`` (b, t) of traces, both 0 for padding; and ``surprise``
+    (b, t), the negative logarithm of the traces' evidence for a sample, but for a constant."""
 
     code: Tensor
     amplitude: Tensor
+    surprise: Tensor
 
 
 class PathNetwork(nn.Module):
@@ -79,13 +82,21 @@ class PathNetwork(nn.Module):
             gram = (design @ design.transpose(1, 2)) / self.nt
             right = x_btn @ design.transpose(1, 2) / self.nt
             penalty = torch.cat([torch.full_like(hold, 1e-3), hold.expand(-1, -1, self.q)], -1)
-            solved = torch.linalg.solve(gram[:, None] + torch.diag_embed(penalty), right[..., None])[..., 0]
+            lower = torch.linalg.cholesky(gram[:, None] + torch.diag_embed(penalty))
+            solved = torch.cholesky_solve(right[..., None], lower)[..., 0]
+            surprise = self._surprise(x_btn, right, solved, lower, hold[..., 0])
             amplitude = solved[..., 0].clamp_min(_FAINTEST)
             code = solved[..., 1:] / amplitude[..., None] * present[..., None]
             if self.centred:
                 mean = code.sum(1, keepdim=True) / present.sum(1).clamp_min(1.0)[:, None, None]
                 code = (code - mean) * present[..., None]
-            return PathCodes(code, amplitude * present)
+            return PathCodes(code, amplitude * present, surprise)
+
+    def _surprise(self, x_btn: Tensor, right: Tensor, solved: Tensor, lower: Tensor, hold_bt: Tensor) -> Tensor:
+        """Of a Gaussian with covariance M M' + hold, M the basis on the source, its scale chosen for each trace."""
+        left = (x_btn.square().mean(-1) - (right * solved).sum(-1)).clamp_min(_LEAST)
+        size = 2 * lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return 0.5 * (left / hold_bt).log() + 0.5 * ((self.nt - self.q) * hold_bt.log() + size) / self.nt
 
     def responses(self, code_btq: Tensor) -> Tensor:
         """Impulse responses (b, t, before + n) of codes; the direct wave, 1, at lag ``before``."""
@@ -95,7 +106,7 @@ class PathNetwork(nn.Module):
         return direct + g_btl
 
     def decode(self, source_bn: Tensor, code_btq: Tensor) -> Tensor:
-        """Virtual traces (b, t, n): the source of each bag on the paths that codes describe; a code of 0 gives it back."""
+        """Virtual traces (b, t, n): the source of each bag on the paths of codes; a code of 0 gives it back."""
         with torch.autocast(source_bn.device.type, enabled=False):
             return source_bn[:, None] + code_btq @ self._on(source_bn, self.basis)
 
@@ -117,20 +128,21 @@ class PathNetwork(nn.Module):
 
 
 def _band_powers(x: Tensor) -> Tensor:
-    """Logarithms of power in bands of equal width (..., f), of the lower half of frequencies and more coarsely above."""
+    """Logarithms of the power in a few bands (..., f), finer at low frequencies."""
     real, imaginary = spectrum(x, x.shape[-1])
     power = (real.square() + imaginary.square()) / x.shape[-1] ** 2
     count = power.shape[-1] - 1
     edges = [1 + round(count * (band / _BANDS) ** 1.5) for band in range(_BANDS + 1)]
-    return torch.stack([power[..., low:max(high, low + 1)].mean(-1) for low, high in zip(edges, edges[1:], strict=False)],
-                       -1).clamp_min(1e-8).log()
+    bands = [power[..., low:max(high, low + 1)].mean(-1) for low, high in pairwise(edges)]
+    return torch.stack(bands, -1).clamp_min(1e-8).log()
 
 
 def _first_basis(q: int, nt: int, before: int) -> Tensor:
     """Decaying cosines (q, before + nt) of rising frequency: smooth responses first."""
     lag = torch.arange(before + nt, dtype=torch.float32) - before
     fades = torch.exp(-lag.abs() / _DECAY)
-    stretched = 1 - torch.exp(-lag.clamp_min(0.0) / _DECAY)  # as many turns in the strong early part as in the long tail
+    # As many turns in the strong early part as in the long tail.
+    stretched = 1 - torch.exp(-lag.clamp_min(0.0) / _DECAY)
     number = torch.arange(1, q + 1, dtype=torch.float32)[:, None]
     wave = torch.cos(torch.pi * number * stretched) * fades * (lag > 0)
     return 0.15 * wave

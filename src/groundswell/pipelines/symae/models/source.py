@@ -3,14 +3,16 @@
 Shape letters: b bag, t trace, m trace of a flattened batch, c channel, n time sample.
 
 A strided encoder reads each trace beside the stack of its bag. What it finds is pooled over the bag at every scale and
-handed to a U-Net that starts from the stacks: its own, in which each trace has the weight that the encoder gives it, and
-the plain one. The answer is a mean and a standard deviation for each sample of the source. As a bag does not say which
-polarity is the source's, the network is odd: outside training its answer is the odd part of what the U-Net computes.
+handed to a U-Net that starts from the stacks: its own, in which each trace has the weight that the encoder gives it,
+and the plain one. The answer is a mean and a standard deviation for each sample of the source. As a bag does not say
+which polarity is the source's, the network is odd: outside training its answer is the odd part of what the U-Net
+computes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -52,25 +54,26 @@ class SourceNetwork(nn.Module):
         InputError: the samples cannot be halved as often as there are scales.
     """
 
-    def __init__(self, nt: int = 192, *, widths: Sequence[int] = (24, 32, 48, 64), trace_widths: Sequence[int] = (12, 24, 32),
-                 pooling: Pooling = "weighted", stack_only: bool = False) -> None:
+    def __init__(self, nt: int = 192, *, widths: Sequence[int] = (24, 32, 48, 64),
+                 trace_widths: Sequence[int] = (12, 24, 32), pooling: Pooling = "weighted",
+                 stack_only: bool = False) -> None:
         super().__init__()
         halvings = len(widths) - 1
         if nt % 2**halvings or not widths or len(trace_widths) > halvings:
-            raise InputError(f"Traces of {nt} samples cannot be halved {halvings} times, or the encoder has more scales "
-                             f"({len(trace_widths)}) than that", where="model", fix="Choose other widths")
+            raise InputError(f"Traces of {nt} samples cannot be halved {halvings} times, or the encoder has more "
+                             f"scales ({len(trace_widths)}) than that", where="model", fix="Choose other widths")
         self.nt, self.pooling, self.stack_only = nt, pooling, stack_only
         seen = [] if stack_only else list(trace_widths)
-        self.traces = nn.ModuleList(_halving(before, after) for before, after in zip([2, *seen], seen, strict=False))
+        self.traces = nn.ModuleList(_halving(before, after) for before, after in pairwise([2, *seen]))
         self.weigh = nn.Linear(seen[-1], 1) if seen and pooling == "weighted" else None
         pooled = [0, *seen, *[0] * (halvings - len(seen))]
         first = 1 if stack_only else _STACKS + _FACTS
-        self.down = nn.ModuleList(_halving(before, after) for before, after in zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(_halving(before, after) for before, after in pairwise(widths))
         inputs = [first, *widths[1:]]
         self.read = nn.ModuleList(_Block(into + extra, width)
                                   for into, extra, width in zip(inputs, pooled, widths, strict=True))
         self.write = nn.ModuleList(_Block(upper + lower, upper)
-                                   for upper, lower in zip(widths[:-1], widths[1:], strict=True))
+                                   for upper, lower in pairwise(widths))
         self.out = nn.Conv1d(widths[0], 2, 5, padding=2)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(cast(Tensor, self.out.bias))
@@ -88,8 +91,8 @@ class SourceNetwork(nn.Module):
         if self.training:
             return self._estimate(x_btn, present)
         one, other = self._estimate(x_btn, present), self._estimate(-x_btn, present)
-        return SourceEstimate(0.5 * (one.mean - other.mean),
-                              torch.logaddexp(one.log_variance, other.log_variance) - 0.6931471805599453)
+        variance = 0.5 * (one.log_variance.exp() + other.log_variance.exp())
+        return SourceEstimate(0.5 * (one.mean - other.mean), variance.log())
 
     def _estimate(self, x_btn: Tensor, present_bt: Tensor) -> SourceEstimate:
         count = present_bt.sum(1, keepdim=True).clamp_min(1.0)
@@ -133,7 +136,7 @@ class SourceNetwork(nn.Module):
             y_bcn = read(y_bcn)
             kept.append(y_bcn)
         for scale in range(len(self.write) - 1, -1, -1):
-            finer = y_bcn.repeat_interleave(2, dim=-1)
+            finer = y_bcn[..., None].expand(-1, -1, -1, 2).flatten(-2)
             y_bcn = self.write[scale](torch.cat([kept[scale], finer], 1))
         return cast(Tensor, self.out(y_bcn)).float()
 
