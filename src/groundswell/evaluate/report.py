@@ -42,7 +42,7 @@ class ReportContext:
 
     Attributes:
         title: of the page.
-        evaluation: scores, controls, calibration.
+        evaluation: scores, controls, calibration; of whatever kind the page that is written shows.
         manifest: the split, with its audit.
         recipe_yaml: the resolved recipe.
         provenance: where the numbers come from, JSON-able.
@@ -52,7 +52,7 @@ class ReportContext:
     """
 
     title: str
-    evaluation: Evaluation
+    evaluation: Any
     manifest: SplitManifest | None = None
     recipe_yaml: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -68,24 +68,28 @@ def write_report(folder: Path, context: ReportContext) -> Path:
         InputError: a log of epochs cannot be read.
         FailureError: the disk is full.
     """
-    environment = Environment(loader=PackageLoader("groundswell.evaluate"), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"words": _words, "estimate": estimate_text, "share": _share, "decimal": decimal,
-                            "rate": rate_text}
     path = Path(folder) / "report.html"
-    write_text(path, environment.get_template("report.html.j2").render(**_values(context)))
+    write_text(path, environment().get_template("report.html.j2").render(**_values(context)))
     return path
 
 
+def environment() -> Environment:
+    """What pages are rendered by: everything is escaped, and a name that is missing is an error."""
+    made = Environment(loader=PackageLoader("groundswell.evaluate"), autoescape=True, undefined=StrictUndefined,
+                       trim_blocks=True, lstrip_blocks=True)
+    made.filters |= {"words": _words, "estimate": estimate_text, "share": _share, "decimal": decimal, "rate": rate_text}
+    return made
+
+
 def _values(context: ReportContext) -> dict[str, Any]:
-    evaluation = context.evaluation
+    evaluation: Evaluation = context.evaluation
     logs = {name: figures.read_epochs(path) for name, path in context.logs.items() if Path(path).is_file()}
     wrong_first = sorted(evaluation.answers, key=lambda row: (row["right"] is not False, row["right"] is None))
     return {
         "title": context.title, "subtitle": context.subtitle, "evaluation": evaluation,
         "headline": evaluation.units.accuracy, "controls": evaluation.controls, "note": evaluation.note,
         "unit": evaluation.unit, "figures": _figures(evaluation, logs), "fits": len(logs),
-        "pictures": [{"source": _embed(p.png, "png"), "caption": p.caption, "alt": p.alt} for p in context.pictures],
+        "pictures": [{"source": embed(p.png, "png"), "caption": p.caption, "alt": p.alt} for p in context.pictures],
         "metric_rows": [_metric_row(name, evaluation.units, evaluation.windows) for name in
                         ("accuracy", *(n for n in EXTRAS if n in evaluation.units.metrics), *SUMMARIES[1:],
                          *(() if evaluation.units.many else ("roc_auc", "pr_auc")))],
@@ -93,7 +97,7 @@ def _values(context: ReportContext) -> dict[str, Any]:
         "answers": wrong_first[:_MOST_ANSWERS], "answers_left_out": max(0, len(wrong_first) - _MOST_ANSWERS),
         "answer_folds": any(row["fold"] for row in evaluation.answers),
         "calibration_rows": _calibration_rows(evaluation), "temperatures": _temperatures(evaluation),
-        "split": _split(context.manifest), "stratum_controls": _stratum_controls(evaluation),
+        "split": split_facts(context.manifest), "stratum_controls": _stratum_controls(evaluation),
         "recipe_yaml": context.recipe_yaml,
         "provenance": json.dumps(context.provenance, indent=2, ensure_ascii=False, default=str),
         "has_provenance": bool(context.provenance),
@@ -105,7 +109,8 @@ def _stratum_controls(evaluation: Evaluation) -> list[str]:
     return next(([c.control.title for c in s.controls] for s in evaluation.strata.values() if s.scores is not None), [])
 
 
-def _embed(data: bytes, kind: str) -> str:
+def embed(data: bytes, kind: str) -> str:
+    """A picture ("svg" or "png") as the source of an image that needs no file beside the page."""
     return f"data:image/{'svg+xml' if kind == 'svg' else kind};base64,{base64.b64encode(data).decode()}"
 
 
@@ -135,7 +140,7 @@ def _figures(evaluation: Evaluation, logs: Mapping[str, Mapping[str, Sequence[fl
     if history is not None:
         epochs = ", ".join(f"{name}: {len(log['epoch'])}" for name, log in logs.items())
         drawn["history"] = (history, f"Loss, scores and learning rate by epoch. Epochs: {epochs}.")
-    return {name: {"source": _embed(figures.svg_of(figure), "svg"), "alt": alt}
+    return {name: {"source": embed(figures.svg_of(figure), "svg"), "alt": alt}
             for name, (figure, alt) in drawn.items()}
 
 
@@ -214,7 +219,8 @@ def _temperatures(evaluation: Evaluation) -> str:
     return f"{text}; {edge} of them at the edge of the range, as when validation shows no error" if edge else text
 
 
-def _split(manifest: SplitManifest | None) -> dict[str, Any] | None:
+def split_facts(manifest: SplitManifest | None) -> dict[str, Any] | None:
+    """What a page says of the split: its regime, its audit and its counts; ``None`` without one."""
     if manifest is None:
         return None
     return {"regime": manifest.regime, "seed": manifest.seed, "folds": manifest.folds,

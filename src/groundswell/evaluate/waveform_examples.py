@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from groundswell.core.waveforms import best_lag, envelope, shifted
 from groundswell.evaluate.figures import BLACK, BLUE, GREY, ORANGE, Draw, panels
 from groundswell.evaluate.intervals import FloatArray
-from groundswell.evaluate.waveform_scores import in_frame
+from groundswell.evaluate.waveform_scores import SCORES, band_width, in_frame
 
 if TYPE_CHECKING:
     from groundswell.data.waveforms import WaveformPredictions
@@ -68,7 +69,7 @@ def example(evaluation: WaveformEvaluation, place: int, width: float, most_other
             true, scale = moved[0] * best.sign[0], float(factor[0] * best.sign[0])
     model, band = model * scale, spread * width * abs(scale)
     titles = {b.control.name: b.control.title for b in evaluation.whole.beside if b.control.kind == "rival"}
-    others = {}
+    others: dict[str, FloatArray] = {}
     for name, title in list(titles.items()):
         found = _fitted(evaluation.predictions[name], row["name"], model, evaluation.recipe.max_lag_s)
         if found is not None and len(others) < most_others:
@@ -85,13 +86,11 @@ def _fitted(other: WaveformPredictions, name: str, model: FloatArray, max_lag_s:
     wave -= wave.mean()
     best = best_lag(wave, model, max_lag_s / other.dt)
     moved = shifted(wave, -best.lag) * best.sign
-    return np.asarray(moved * (model @ model / max(moved @ moved, 1e-12)) ** 0.5, np.float64)
+    return np.asarray(moved * np.sqrt((model**2).sum() / max(float((moved**2).sum()), 1e-12)), np.float64)
 
 
 def worst_first(evaluation: WaveformEvaluation) -> list[int]:
     """Places of the answers that have a headline score, the worst first; what cannot be recovered comes last."""
-    from groundswell.evaluate.waveform_scores import SCORES
-
     worth = -1 if SCORES[evaluation.headline].less_is_better else 1
     rows = [i for i, row in enumerate(evaluation.answers) if row[evaluation.headline] is not None]
     return sorted(rows, key=lambda i: (not evaluation.answers[i]["recoverable"],
@@ -100,8 +99,6 @@ def worst_first(evaluation: WaveformEvaluation) -> list[int]:
 
 def examples(evaluation: WaveformEvaluation) -> Figure | None:
     """Waveforms (above) and envelopes (below) of the best, the middle and the worst sample; ``None`` without any."""
-    from groundswell.evaluate.waveform_scores import band_width
-
     order = [place for place in worst_first(evaluation) if evaluation.answers[place]["recoverable"]]
     if not order:
         return None
@@ -138,8 +135,7 @@ def _envelopes(one: Example, rival: str) -> Draw:
     return draw
 
 
-def _lines(axes: Axes, one: Example, rival: str, shape: object) -> None:
-    form = shape if callable(shape) else envelope
+def _lines(axes: Axes, one: Example, rival: str, form: Callable[[FloatArray], FloatArray]) -> None:
     if rival in one.others:
         axes.plot(one.times, form(one.others[rival]), color=ORANGE, linewidth=1.1, label=rival)
     if one.true is not None:

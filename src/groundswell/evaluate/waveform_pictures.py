@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,8 +47,9 @@ def figures_of(evaluation: WaveformEvaluation) -> dict[str, tuple[Figure, str]]:
     parts = told_parts(evaluation)
     if parts:
         drawn["rivals"] = (rivals(evaluation, headline), _parts_alt(parts, headline))
-        if any(part.scores["shift_error_s"].value is not None for part in parts):
-            drawn["shift_errors"] = (rivals(evaluation, "shift_error_s"), _parts_alt(parts, "shift_error_s"))
+        for name, score in (("envelope_correlations", "envelope_correlation"), ("shift_errors", "shift_error_s")):
+            if score != headline and any(part.scores[score].value is not None for part in parts):
+                drawn[name] = (rivals(evaluation, score), _parts_alt(parts, score))
     rival = scatter_rival(evaluation)
     if rival:
         drawn["scatter"] = (panels([scatter(evaluation, rival)], 4.8, 4.4),
@@ -64,8 +65,8 @@ def figures_of(evaluation: WaveformEvaluation) -> dict[str, tuple[Figure, str]]:
         drawn["shifts"] = (panels(draws, 4.8, 3.6), "Histograms of the errors of shifts and of the shifts found.")
     found = examples(evaluation)
     if found is not None:
-        drawn["examples"] = (found, f"The best, the middle and the worst {evaluation.unit} by {SCORES[headline].title}: "
-                             "waveforms above, their envelopes below.")
+        drawn["examples"] = (found, f"The best, the middle and the worst {evaluation.unit} by "
+                             f"{SCORES[headline].title}: waveforms above, their envelopes below.")
     return drawn
 
 
@@ -96,6 +97,9 @@ def rivals(evaluation: WaveformEvaluation, score: str) -> Figure:
         for y, part in enumerate(parts):
             if y % 2:
                 axes.axhspan(y - 0.5, y + 0.5, color=BLACK, alpha=0.03, linewidth=0)
+            chance = part.chance.get(score)
+            if chance is not None and chance.value is not None:
+                axes.plot([chance.value] * 2, [y - 0.42, y + 0.42], color=GREY, linestyle=":", linewidth=1.4)
             _dot(axes, y - 0.39 + step / 2, part.scores[score], BLUE, "o", 8)
             for place, control in enumerate(shown, start=1):
                 colour, marker = _MARKS.get(control.name, (SKY, "D"))
@@ -109,9 +113,8 @@ def rivals(evaluation: WaveformEvaluation, score: str) -> Figure:
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
-        axes.set(ylim=(len(parts) - 0.5, -0.5),
-                 xlabel=f"{title}, {100 * evaluation.recipe.confidence:g} % interval of {evaluation.whole.groups} groups"
-                        if len(parts) == 1 else f"{title}, {100 * evaluation.recipe.confidence:g} % intervals")
+        axes.set(ylim=(len(parts) - 0.5, -0.5), xlabel=f"{title}, {100 * evaluation.recipe.confidence:g} % intervals"
+                                                      f"{'; dotted: chance' if score in parts[0].chance else ''}")
         if SCORES[score].less_is_better:
             axes.set_xlim(left=0)
 
@@ -119,7 +122,7 @@ def rivals(evaluation: WaveformEvaluation, score: str) -> Figure:
 
 
 def _height(parts: int, shown: int) -> float:
-    return 1.2 + parts * (0.35 + 0.16 * (shown + 1))
+    return 1.2 + parts * (0.25 + 0.13 * (shown + 1))
 
 
 def _of(part: WaveformPart, name: str, score: str) -> Estimate:
@@ -151,7 +154,7 @@ def scatter(evaluation: WaveformEvaluation, rival: str) -> Draw:
         kinds = list(dict.fromkeys(kind for *_, kind in rows))
         ends = [min(min(x, y) for x, y, _ in rows), max(max(x, y) for x, y, _ in rows)]
         axes.plot(ends, ends, color=GREY, linestyle=":", linewidth=1.2)
-        for kind, colour, marker in zip(kinds, cycle(PALETTE), cycle("osD^vP")):  # noqa: B905 - the last two never end
+        for kind, colour, marker in zip(kinds, cycle(PALETTE), cycle("osD^vP")):
             there = [(x, y) for x, y, own in rows if own == kind]
             axes.plot(*zip(*there, strict=True), color=colour, marker=marker, markersize=5, alpha=0.75,
                       linestyle="none", markeredgewidth=0, label=kind or None)
@@ -170,7 +173,7 @@ def error_histogram(evaluation: WaveformEvaluation) -> Draw:
     def draw(axes: Axes) -> None:
         ours = _values(row["shift_error_s"] for row in evaluation.answers if row["recoverable"])
         axes.set_title("Error of the shifts of each " + evaluation.unit)
-        bins = np.linspace(0, max(np.quantile(ours, 0.99), 1e-3), 31)
+        bins = np.linspace(0.0, max(float(np.quantile(ours, 0.99)), 1e-3), 31)
         axes.hist(np.clip(ours, 0, bins[-1]), bins=list(bins), color=BLUE, alpha=0.55)
         axes.axvline(float(np.median(ours)), color=BLUE)
         axes.text(float(np.median(ours)), 1.0, f" {np.median(ours):.3f} s", color=BLUE, va="top", fontsize=9,
@@ -179,8 +182,8 @@ def error_histogram(evaluation: WaveformEvaluation) -> Draw:
         if best and best[0].scores["shift_error_s"].value is not None:
             value = best[0].scores["shift_error_s"].value
             axes.axvline(value, color=ORANGE, linestyle="--")
-            axes.text(value, 0.9, f" {best[0].control.title} {value:.3f} s", color="#9a5b00", va="top", fontsize=9,
-                      transform=axes.get_xaxis_transform())
+            axes.text(value, 0.9, f" {best[0].control.title} {value:.3f} s ", color="#9a5b00", va="top", fontsize=9,
+                      ha="right" if value > axes.get_xlim()[1] / 2 else "left", transform=axes.get_xaxis_transform())
         axes.set(xlabel="median |error|, seconds (last bin: more)", ylabel=f"{evaluation.unit}s")
 
     return draw
@@ -222,8 +225,8 @@ def coverage(evaluation: WaveformEvaluation) -> Draw:
     return draw
 
 
-def _values(values: Sequence[float | None] | object) -> FloatArray:
-    return np.array([value for value in values if value is not None], dtype=np.float64)  # type: ignore[attr-defined]
+def _values(values: Iterable[float | None]) -> FloatArray:
+    return np.array([value for value in values if value is not None], dtype=np.float64)
 
 
 def _parts_alt(parts: Sequence[WaveformPart], score: str) -> str:
