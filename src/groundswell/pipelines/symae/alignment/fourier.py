@@ -38,8 +38,7 @@ def to_time(real: Tensor, imaginary: Tensor, length: int, first: int, count: int
     Returns:
         (..., count).
     """
-    kept = real.shape[-1]
-    cosine, sine = (table[:kept] for table in _like(_backward(length, first, count), real))
+    cosine, sine = _like(_backward(length, first, count, real.shape[-1]), real)
     return real @ cosine + imaginary @ sine
 
 
@@ -92,18 +91,21 @@ def cross_correlate(a: Tensor, b: Tensor, max_lag: int) -> Tensor:
     return correlated(spectrum(a, length), spectrum(b, length), length, max_lag)
 
 
-def peak(cc: Tensor, sign: bool) -> tuple[Tensor, Tensor, Tensor]:
+def peak(cc: Tensor, sign: bool, weight: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """The largest value of each cross-correlation, between samples by a parabola.
 
     Args:
         cc: (..., 2 * max_lag + 1), the middle being lag 0.
         sign: also look for the most negative value, and say which it was.
+        weight: not negative, broadcast against ``cc``: which peak is the largest is decided with it, where that peak
+            is and how high, without. 0 forbids a lag (without ``sign``, as long as a weighed value is positive).
 
     Returns:
         Lag in samples, the parabola's height there (not negative where ``sign``), and -1 or 1; each (...).
     """
     size = cc.shape[-1]
-    best = torch.argmax(cc.abs() if sign else cc, dim=-1, keepdim=True)
+    size_of = cc.abs() if sign else cc
+    best = torch.argmax(size_of if weight is None else size_of * weight, dim=-1, keepdim=True)
     # At an end there is no parabola; the inner neighbours are taken and the correction is dropped below.
     inner = best.clamp(1, size - 2)
     left, middle, right = (torch.gather(cc, -1, inner + step)[..., 0] for step in (-1, 0, 1))
@@ -124,7 +126,8 @@ def fast_length(samples: int) -> int:
 
 
 def _like(tables: tuple[Floats, ...], x: Tensor) -> tuple[Tensor, ...]:
-    return tuple(torch.from_numpy(table).to(x) for table in tables)
+    kind = np.float64 if x.dtype == torch.float64 else np.float32
+    return tuple(torch.from_numpy(table.astype(kind)).to(x.device, x.dtype) for table in tables)
 
 
 # Tables are functions of a few sizes, costly beside what is done with them, and never written to. They are kept as
@@ -136,8 +139,8 @@ def _forward(n: int, length: int) -> tuple[Floats, Floats]:
 
 
 @functools.lru_cache(maxsize=16)
-def _backward(length: int, first: int, count: int) -> tuple[Floats, Floats]:
-    bins = np.arange(length // 2 + 1)
+def _backward(length: int, first: int, count: int, kept: int) -> tuple[Floats, Floats]:
+    bins = np.arange(kept)
     weight = np.where((bins == 0) | (2 * bins == length), 1.0, 2.0) / length
     angle = 2 * np.pi / length * np.outer(bins, np.arange(first, first + count))
     return weight[:, None] * np.cos(angle), -weight[:, None] * np.sin(angle)

@@ -21,7 +21,6 @@ from groundswell.pipelines.symae.alignment.start import common_signs, pair_start
 
 _LEAST = 1e-12
 _EXPECTED = 0.6
-_NEVER = -1e9
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Aligned:
     correlation: Tensor
 
 
-def iccs(x: Tensor, mask: Tensor, *, dt: float, max_shift_s: float = 10.0, iterations: int = 10,
+def iccs(x: Tensor, mask: Tensor, *, dt: float, max_shift_s: float = 10.0, iterations: int = 6,
          polarity: bool = True, window_s: float | None = None, template: Tensor | None = None) -> Aligned:
     """Align bags: each trace on the stack of the others, the stack from the aligned traces, and again.
 
@@ -61,7 +60,7 @@ def iccs(x: Tensor, mask: Tensor, *, dt: float, max_shift_s: float = 10.0, itera
         mask: bool (b, t), False for padding.
         dt: seconds between samples.
         max_shift_s: no trace is moved by more, seconds, from where it stands, but for the mean over the bag.
-        iterations: rounds; shifts have settled long before ten.
+        iterations: rounds; after six shifts have settled.
         polarity: traces may be upside down.
         window_s: correlate with the most energetic so many seconds of the stack only; absent, with all.
         template: (b, n), correlate with this in every round instead of the stack.
@@ -84,8 +83,8 @@ def iccs(x: Tensor, mask: Tensor, *, dt: float, max_shift_s: float = 10.0, itera
             own = own if alone is None else correlated(placed, alone, length, most)
             cross = correlated(placed, target, length, most) - (flip / count)[..., None] * own
         whole = (samples[..., None] + lags) / most
-        cross = cross * torch.exp(-0.5 * (whole / _EXPECTED).square())
-        lag, _, sign = peak(torch.where(whole.abs() <= 1.0, cross, 0.0 if polarity else _NEVER), polarity)
+        likely = torch.exp(-0.5 * (whole / _EXPECTED).square()) * (whole.abs() <= 1.0)
+        lag, _, sign = peak(cross, polarity, likely)
         # Of what parts a trace from the others, its part is (count - 1) / count: the others move as well.
         samples = samples + lag * present * (1.0 if fixed is not None else (count - 1) / count)
         flip = sign * present

@@ -82,7 +82,7 @@ def matched(x: Tensor, mask: Tensor, template: Tensor, *, dt: float, max_shift_s
 
 
 def _scores(cross: Tensor, present: Tensor, count: Tensor, polarity: bool, iterations: int) -> Tensor:
-    """Log posteriors but for a constant: of each lag upright and, with ``polarity``, of each lag turned, (b, t, 2 l)."""
+    """Log posteriors but for a constant: of each lag upright, then with ``polarity`` of each turned, (b, t, 2 l)."""
     there = present[..., None]
     size = cross.shape[-1]
     lags = (torch.arange(size, device=cross.device) - (size - 1) // 2).to(cross.dtype)

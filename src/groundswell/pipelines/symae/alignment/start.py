@@ -8,8 +8,8 @@ from torch import Tensor
 from groundswell.pipelines.symae.alignment.fourier import correlated, fast_length, peak, spectrum
 
 _LEAST = 1e-12
-_POWERS = 20
-_REWEIGHTED, _STEPS = 4, 4
+_SQUARINGS = 4
+_REWEIGHTED, _STEPS = 3, 3
 _EXPECTED = 0.7
 _FAR = 2.0  # samples
 _BAND = 0.65  # of the frequencies up to Nyquist's: enough to find peaks, and the matrix is the costly part
@@ -38,7 +38,7 @@ def pair_start(x: Tensor, mask: Tensor, *, max_lag: int) -> tuple[Tensor, Tensor
     real, imaginary = real[..., :kept] / size, imaginary[..., :kept] / size
     cross = correlated((real[:, :, None], imaginary[:, :, None]), (real[:, None], imaginary[:, None]), length, max_lag)
     lags = torch.arange(-max_lag, max_lag + 1, device=x.device).to(x.dtype)
-    lag, height, sign = peak(cross * torch.exp(-0.5 * (lags / (_EXPECTED * max_lag)).square()), True)
+    lag, height, sign = peak(cross, True, torch.exp(-0.5 * (lags / (_EXPECTED * max_lag)).square()))
     both = present[:, :, None] * present[:, None, :]
     signed = height * sign * both
     flip = common_signs(signed, present)
@@ -49,12 +49,13 @@ def pair_start(x: Tensor, mask: Tensor, *, max_lag: int) -> tuple[Tensor, Tensor
 
 def common_signs(matrix: Tensor, present: Tensor) -> Tensor:
     """Signs (b, t) of the leading eigenvectors of symmetric matrices (b, t, t), mostly 1; 0 for padding."""
-    # From the row that says most, powers lead to it; a fixed vector to start from could stand across it.
+    # Powers of the matrix lead from its row that says most to it; a fixed vector to start from could stand across it.
     strongest = torch.argmax(matrix.square().sum(-1), -1)[:, None, None].expand(-1, 1, matrix.shape[-1])
     vector = torch.gather(matrix, 1, strongest)[:, 0]
-    for _ in range(_POWERS):
-        vector = (matrix @ vector[..., None])[..., 0]
-        vector = vector / vector.square().sum(-1, keepdim=True).clamp_min(_LEAST).sqrt()
+    for _ in range(_SQUARINGS):
+        matrix = matrix @ matrix
+        matrix = matrix / matrix.abs().amax((-2, -1), keepdim=True).clamp_min(_LEAST)
+    vector = (matrix @ vector[..., None])[..., 0]
     signs = torch.where(vector < 0, -present, present)
     return torch.where(signs.sum(-1, keepdim=True) < 0, -signs, signs)
 
