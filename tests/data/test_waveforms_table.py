@@ -37,7 +37,7 @@ def equal(a, b):
 
 @pytest.mark.parametrize("made", [
     waveforms(5, halves=True, member="seed 1", fold=2, note={"simulated": True}), waveforms(3, envelope=True),
-    waveforms(0), WaveformPredictions.of(["a"], np.ones((1, 4)), dt=1, t0=0)])
+    waveforms(0, halves=True), WaveformPredictions.of(["a"], np.ones((1, 4)), dt=1, t0=0)])
 def test_waveforms_read_back_are_the_same(tmp_path, made):
     made.write(tmp_path / "waveforms.parquet")
     read = WaveformPredictions.read(tmp_path / "waveforms.parquet")

@@ -193,7 +193,7 @@ def test_the_conclusion_names_who_is_as_good(tmp_path):
     assert "The best rival, the network that sees only the stack, reaches" in words
     assert "comes from the prior on sources, not from the bag" in words
     assert "The model is better than the windowed ICCS stack (0." in words and "and the ICCS stack (0." in words
-    assert "easy (30 bags)" in words and "hard (30 bags)" in words
+    assert "In 'easy' (30 bags) it is 0." in words and "In 'hard' (30 bags) it is 0." in words
     assert "the ICCS stack's by" in words and "ratio 0." in words
     words = " ".join(judged(world, world.guess(0.5), {"iccs_stack": world.guess(0.2)}).conclusion)
     assert "it is better than the model" in words and "worse than the best rival there" in words

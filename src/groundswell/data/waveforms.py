@@ -78,7 +78,8 @@ class WaveformPredictions:
         self._refuse(np.isinf(self.shift_s), "A shift is infinite")
         self._refuse(np.abs(self.flip) > 1, "A polarity is neither -1 nor 1, nor 0 for unknown")
         if self.halves is not None:
-            self._refuse(np.isinf(self.halves).any(1), "A waveform of half a bag is infinite")
+            flat = self.halves.reshape(n, 2 * self.waveform.shape[1])
+            self._refuse(np.isinf(flat), "A waveform of half a bag is infinite")
 
     def _refuse(self, wrong: NDArray[np.bool_], what: str) -> None:
         if wrong.any():
@@ -143,7 +144,7 @@ class WaveformPredictions:
         lists: dict[str, NDArray[Any]] = {"waveform": self.waveform, "spread": self.spread, "shift_s": self.shift_s,
                                           "flip": self.flip}
         if self.halves is not None:
-            lists["halves"] = self.halves.reshape(len(self), -1)
+            lists["halves"] = self.halves.reshape(len(self), 2 * self.waveform.shape[1])
         columns |= {name: pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
                     for name, values in lists.items() if values.shape[1]}
         meta = {"dt": self.dt, "t0": self.t0, "samples": self.waveform.shape[1], "traces": self.shift_s.shape[1],

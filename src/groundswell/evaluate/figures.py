@@ -43,6 +43,8 @@ STYLE: Any = {  # matplotlib types its keys as literals
 
 Draw = Callable[[Axes], None]
 
+_MOST_TERMS = 10  # panels of a history beside those that every log has
+
 
 def panels(draws: Sequence[Draw], width: float = 5.6, height: float = 4.2, columns: int = 2) -> Figure:
     """A figure of panels, each drawn by a function, row by row.
@@ -260,7 +262,8 @@ def read_epochs(path: Path) -> dict[str, list[float]]:
 
 
 def training_history(logs: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure | None:
-    """Loss, scores and learning rate by epoch, one line a fit; training dashed, validation solid.
+    """Loss, scores and learning rate by epoch, one line a fit; training dashed, validation solid. Where the log knows
+    no accuracy, every other term it has for training or validation too.
 
     Args:
         logs: by the name of the fit, what :func:`read_epochs` gives.
@@ -273,9 +276,16 @@ def training_history(logs: Mapping[str, Mapping[str, Sequence[float]]]) -> Figur
     wanted = [(title, name) for title, name in (("Loss", "loss"), ("Accuracy", "accuracy"), ("F1 (macro)", "f1_macro"),
                                                 ("F1", "f1"), ("Learning rate", "learning_rate"))
               if {name, f"train_{name}", f"val_{name}"} & known]
+    if "val_accuracy" not in known:
+        # Where no classes are learnt, the terms of the loss and other scores say what happened.
+        told = {name for _, name in wanted}
+        terms = dict.fromkeys(column.partition("_")[2] for log in logs.values() for column in log
+                              if column.startswith(("train_", "val_")))
+        wanted[1:1] = [(name.replace("_", " ").capitalize(), name) for name in terms if name not in told][:_MOST_TERMS]
     if not logs or not wanted:
         return None
-    return panels([_history(logs, title, name) for title, name in wanted], width=4.2, height=3.1)
+    return panels([_history(logs, title, name) for title, name in wanted], width=4.2, height=3.1,
+                  columns=2 if len(wanted) < 5 else 3)
 
 
 def _history(logs: Mapping[str, Mapping[str, Sequence[float]]], title: str, name: str) -> Draw:

@@ -174,7 +174,7 @@ def _of(frame: pd.DataFrame, column: str) -> FloatArray:
 
 def headline_of(model: pd.DataFrame) -> str:
     """The score that leads: against the true waveform where any is known, else of halves, else of shifts."""
-    for score in ("correlation", "split_half", "shift_error_s", "envelope_correlation"):
+    for score in ("correlation", "envelope_correlation", "split_half", "shift_error_s"):
         if np.isfinite(_of(model, score)).any():
             return score
     return "correlation"

@@ -88,7 +88,9 @@ def told_parts(evaluation: WaveformEvaluation) -> list[WaveformPart]:
 def rivals(evaluation: WaveformEvaluation, score: str) -> Figure:
     """One score of the model, its rivals and bounds in each kind of test, with intervals."""
     parts = told_parts(evaluation)
-    shown = [b.control for b in parts[0].beside if any(_of(p, b.control.name, score).value is not None for p in parts)]
+    # A bound was given the true shifts: it has no error to show.
+    shown = [b.control for b in parts[0].beside if any(_of(p, b.control.name, score).value is not None for p in parts)
+             and not (b.control.kind == "bound" and SCORES[score].less_is_better)]
 
     def draw(axes: Axes) -> None:
         title = SCORES[score].title

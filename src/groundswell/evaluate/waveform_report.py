@@ -71,9 +71,9 @@ def _values(context: ReportContext) -> dict[str, Any]:
 
 
 def _columns(evaluation: WaveformEvaluation) -> list[tuple[str, Any]]:
-    """Scores that the model or a rival has a value of, the headline first."""
+    """Scores that the model or a rival has a value of, the headline first; shift errors in seconds alone."""
     parts = [part for part in (evaluation.whole, evaluation.unrecoverable) if part is not None and part.scores]
-    names = [name for name in SCORES if any(
+    names = [name for name in SCORES if name != "shift_error_samples" and any(
         scores[name].value is not None for part in parts for scores in (part.scores, *(b.scores for b in part.beside)))]
     return [(name, SCORES[name]) for name in sorted(names, key=lambda name: name != evaluation.headline)]
 

@@ -110,7 +110,7 @@ def _of_strata(strata: Mapping[str, WaveformPart], headline: str, unit: str) -> 
     for part in strata.values():
         if not part.scores or part.scores[headline].value is None:
             continue
-        text = f"{part.name} ({part.samples} {unit}s): {number(part.scores[headline], headline)}"
+        text = f"In '{part.name}' ({part.samples} {unit}s) it is {number(part.scores[headline], headline)}"
         ranked = part.rivals(headline)
         if ranked:
             best = ranked[0]
@@ -157,7 +157,7 @@ def _band_verdict(coverage: Estimate, band: float) -> str:
 def _of_unrecoverable(part: WaveformPart, unit: str) -> str:
     text = (f"In {part.samples} {unit}{'' if part.samples == 1 else 's'} the paths of all traces share a part. Nothing "
             "in the traces tells it from the source: the source cannot be recovered there, by this model or any other, "
-            "and these samples are left out of every number above.")
+            f"and these {unit}s are left out of every number above.")
     score = part.scores.get("correlation")
     if score is None or score.value is None:
         return text
