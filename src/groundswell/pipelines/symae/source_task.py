@@ -142,7 +142,7 @@ class SourceTask(Task):
 
     def metrics(self, sums: Sums) -> dict[str, float]:
         """``loss``, ``surprise`` and ``coverage`` of the 90 % band; ``source`` (mean squared error), ``correlation``
-        and ``path`` where bags are labelled; ``half``, ``half_correlation`` and ``path_surprise`` where they are not."""
+        and ``path`` where bags are labelled; ``half``, ``half_correlation`` and ``path_surprise`` where not."""
         count = sums["weight"].clamp(min=_LEAST)
         found = {name: float(sums[name] / count) for name in ("loss", "surprise", "coverage")}
         for which, names in (("told", ("source", "correlation", "path")),
@@ -152,16 +152,14 @@ class SourceTask(Task):
         return found
 
     def export(self) -> Export:
-        """From bags as read, float32 (b, t, n), and their mask to ``source`` and ``spread``, both (b, n); the alignment
-        is inside."""
+        """From bags as read, float32 (b, t, n), to ``source`` and ``spread``, both (b, n); alignment is inside. Traces
+        of zeros are padding."""
         generator = torch.Generator().manual_seed(0)
         wave = torch.randn(2, 1, self.nt, generator=generator) + torch.randn(2, 5, self.nt, generator=generator)
-        mask = torch.ones(2, 5, dtype=torch.bool)
         facts: dict[str, Any] = {"pipeline": "symae", "model": "source", "nt": self.nt, "dt": self.dt,
                                  "max_shift_s": self.max_shift_s, "realign": self.realign, "polarity": self.polarity}
         module = Exported(copy.deepcopy(self)).cpu().eval()
-        return Export(module, {"x": standard(wave), "mask": mask}, ("source", "spread"),
-                      {"x": {0: "batch", 1: "trace"}, "mask": {0: "batch", 1: "trace"}}, facts)
+        return Export(module, {"x": standard(wave)}, ("source", "spread"), {"x": {0: "batch", 1: "trace"}}, facts)
 
 
 class Exported(nn.Module):
@@ -171,9 +169,9 @@ class Exported(nn.Module):
         super().__init__()
         self.task = task
 
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """``source`` and ``spread`` (b, n) of bags (b, t, n) with masks (b, t)."""
-        found = extracted(self.task, x, mask)
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``source`` and ``spread`` (b, n) of bags (b, t, n); traces of zeros are padding."""
+        found = extracted(self.task, x, x.abs().amax(-1) > 0)
         return found.source, found.spread
 
 

@@ -100,7 +100,8 @@ class SourceNetwork(nn.Module):
         size = stack.square().mean(-1, keepdim=True).sqrt().clamp_min(_LEAST)
         stack, x_btn = stack / size, x_btn / size[..., None]
         if self.stack_only:
-            base, pooled, y_bcn = stack, [], stack[:, None]
+            base, y_bcn = stack, stack[:, None]
+            pooled: list[Tensor] = []
         else:
             base, pooled = self._pooled(x_btn, stack, present_bt)
             off = ((x_btn - stack[:, None]) * present_bt[..., None]).square().sum(1)
