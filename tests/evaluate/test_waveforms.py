@@ -139,6 +139,19 @@ def test_differences_pair_samples():
     assert part.samples == 10 and part.differences["correlation"].value == 0
 
 
+def test_gains_are_of_single_samples():
+    world = World(40)
+    found = judged(world, world.guess(0.3), {"iccs_stack": world.guess(0.5)})
+    gain = found.whole.beside[0].gains["correlation"]
+    each = [row["correlation"] - row["rivals"]["iccs_stack"] for row in found.answers]
+    assert gain.value == pytest.approx(np.median(each)) and 0 < gain.low < gain.value < gain.high
+    noise = np.where(np.arange(40) % 4 < 2, 0.1, 1.0)[:, None] * np.random.default_rng(0).normal(size=(40, NT))
+    model, rival = (WaveformPredictions.of(world.ids, world.source + size * noise, dt=DT, t0=0) for size in (1, 1.03))
+    kinds = judged(world, model, {"iccs_stack": rival}).whole.beside[0]
+    gap, gain = kinds.differences["correlation"], kinds.gains["correlation"]
+    assert gain.low > 0 and gain.high - gain.low < gap.high - gap.low and kinds.state("correlation") == "better"
+
+
 def test_worlds_are_scored_apart_and_small_ones_get_the_reason():
     world = World(44, worlds=("easy", "easy", "easy", "rare"))
     found = judged(world, recipe=WaveformEvaluateRecipe(bootstrap=200, n_min=15))

@@ -39,7 +39,9 @@ class Beside:
         control: which.
         samples: that both answered.
         scores: the rival's, by name; empty where it was not run.
-        differences: the model's less the rival's, by name, resampled together.
+        differences: the model's median (or mean) less the rival's, by name, resampled together.
+        gains: median (or mean) over samples of the model's score less the rival's of the same sample, by name. Where
+            samples are of several kinds this is the sharper of the two: the spread between kinds is not in it.
         shift_ratio: the model's median shift error over the rival's.
         wins: share of the samples whose headline score is better with the model; ``None`` where neither has it.
         agreement: correlation of the model's waveforms with the rival's, at their best lag.
@@ -50,14 +52,15 @@ class Beside:
     samples: int
     scores: dict[str, Estimate]
     differences: dict[str, Estimate]
+    gains: dict[str, Estimate]
     shift_ratio: Estimate
     wins: float | None
     agreement: Estimate
     why: str = ""
 
     def state(self, score: str) -> State:
-        """Whether the model is better than it, worse, or cannot be told apart, by the interval of the difference."""
-        gap = self.differences.get(score)
+        """Whether the model is better than it, worse, or cannot be told apart, by the interval of the gain."""
+        gap = self.gains.get(score)
         if gap is None or gap.value is None or gap.low is None or gap.high is None:
             return "unknown"
         if gap.low <= 0 <= gap.high:
@@ -70,6 +73,7 @@ class Beside:
                 "samples": self.samples, "why": self.why, "wins": self.wins,
                 "scores": {name: value.to_dict() for name, value in self.scores.items()},
                 "differences": {name: value.to_dict() for name, value in self.differences.items()},
+                "gains": {name: value.to_dict() for name, value in self.gains.items()},
                 "shift_ratio": self.shift_ratio.to_dict(), "agreement": self.agreement.to_dict()}
 
 
@@ -163,6 +167,8 @@ def _beside(drawn: GroupBootstrap, model: pd.DataFrame, other: Scored, headline:
         other.control, both,
         {score: drawn.estimate(theirs_of[score], kind.how, _WHY[score]) for score, kind in SCORES.items()},
         {score: drawn.difference(ours_of[score], theirs_of[score], kind.how, _WHY[score])
+         for score, kind in SCORES.items()},
+        {score: drawn.estimate(ours_of[score] - theirs_of[score], kind.how, _WHY[score])
          for score, kind in SCORES.items()},
         drawn.ratio(ours_of["shift_error_s"], theirs_of["shift_error_s"], "median", _WHY["shift_error_s"]),
         float((gain > 0).mean()) if len(gain) else None, agreement)

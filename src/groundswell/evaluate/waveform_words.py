@@ -87,22 +87,22 @@ def _of_rivals(whole: WaveformPart, headline: str, unit: str) -> list[str]:
         state = rival.state(headline)
         if place == 0 or state != "better":
             lead = f"The best rival, the {rival.control.title}," if place == 0 else f"The {rival.control.title}"
-            lines.append(f"{lead} reaches {number(rival.scores[headline], headline)} ({gap(rival, headline)}): "
+            lines.append(f"{lead} reaches {number(rival.scores[headline], headline)} ({gap(rival, headline, unit)}): "
                          f"{verdict[state]}.")
-        lines += _of_stack_only(rival, headline)
+        lines += _of_stack_only(rival, headline, unit)
     beaten = [f"the {rival.control.title} ({number(rival.scores[headline], headline)})" for rival in ranked[1:]
               if rival.state(headline) == "better"]
     return [*lines, f"The model is better than {_listed(beaten)}."] if beaten else lines
 
 
-def _of_stack_only(rival: Beside, headline: str) -> list[str]:
-    difference = rival.differences[headline].value
+def _of_stack_only(rival: Beside, headline: str, unit: str) -> list[str]:
+    difference = rival.gains[headline].value
     if rival.control.name != STACK_ONLY.name or headline not in ("correlation", "envelope_correlation"):
         return []
     if difference is None or difference > WITHIN:
         return []
-    return [f"A network that sees only the stack comes within {WITHIN:g} of the model ({gap(rival, headline)}): what "
-            "is gained over the stack comes from the prior on sources, not from the bag."]
+    return [f"A network that sees only the stack comes within {WITHIN:g} of the model ({gap(rival, headline, unit)}): "
+            "what is gained over the stack comes from the prior on sources, not from the bag."]
 
 
 def _of_strata(strata: Mapping[str, WaveformPart], headline: str, unit: str) -> list[str]:
@@ -117,7 +117,7 @@ def _of_strata(strata: Mapping[str, WaveformPart], headline: str, unit: str) -> 
             state = {"better": "better than", "worse": "worse than", "as good": "not told apart from",
                      "unknown": "beside"}[best.state(headline)]
             text += (f", {state} the best rival there, the {best.control.title} "
-                     f"({number(best.scores[headline], headline)}; {gap(best, headline)})")
+                     f"({number(best.scores[headline], headline)}; {gap(best, headline, unit)})")
         lines.append(f"{text}.")
     return lines
 
@@ -199,13 +199,13 @@ def told(estimate: Estimate, score: str, confidence: float) -> str:
     return f"{number(estimate, score)}, {ends}"
 
 
-def gap(rival: Beside, score: str) -> str:
-    """Model minus rival, with its interval."""
-    difference = rival.differences[score]
-    if difference.value is None:
+def gap(rival: Beside, score: str, unit: str) -> str:
+    """What the model has over a rival in the same samples, with its interval."""
+    gain = rival.gains[score]
+    if gain.value is None:
         return "there is nothing to compare"
-    ends = "" if difference.low is None else f", interval {difference.low:+.3f} to {difference.high:+.3f}"
-    return f"model minus it {difference.value:+.3f}{ends}".replace("-", "−")
+    ends = "" if gain.low is None else f", interval {gain.low:+.3f} to {gain.high:+.3f}"
+    return f"model minus it, {unit} by {unit}: median {gain.value:+.3f}{ends}".replace("-", "−")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from groundswell.pipelines.symae.alignment.fourier import cross_correlate, peak, shift_traces
+from groundswell.core.waveforms import BestLag, best_lag, shifted
 
 _LEAST = 1e-12
-
-
-class BestLag(NamedTuple):
-    """The best agreement of two waves: correlation (...), lag in samples (positive: the first is later) and sign."""
-
-    correlation: Any
-    lag: Any
-    sign: Any
 
 
 def best_lag_correlation(a: Any, b: Any, max_lag_samples: int, sign: bool = True) -> BestLag:
@@ -30,11 +23,7 @@ def best_lag_correlation(a: Any, b: Any, max_lag_samples: int, sign: bool = True
         max_lag_samples: lags to either side.
         sign: polarity is unknown too.
     """
-    first, second = _tensor(a), _tensor(b)
-    first, second = (wave - wave.mean(-1, keepdim=True) for wave in (first, second))
-    norm = (first.square().sum(-1) * second.square().sum(-1)).clamp_min(_LEAST).sqrt()
-    lag, height, polarity = peak(cross_correlate(first, second, max_lag_samples), sign)
-    return BestLag(*(_as(a, value) for value in ((height / norm).clamp(-1.0, 1.0), lag, polarity)))
+    return BestLag(*(_as(a, value) for value in best_lag(_array(a), _array(b), max_lag_samples, sign=sign)))
 
 
 def nmse_best_lag(estimate: Any, truth: Any, max_lag_samples: int, sign: bool = False) -> Any:
@@ -51,11 +40,10 @@ def nmse_best_lag(estimate: Any, truth: Any, max_lag_samples: int, sign: bool = 
     Returns:
         (...), 0 for a perfect estimate, 1 for one of nothing.
     """
-    found, true = (wave - wave.mean(-1, keepdim=True) for wave in (_tensor(estimate), _tensor(truth)))
-    lag, _, polarity = peak(cross_correlate(found, true, max_lag_samples), sign)
-    moved = shift_traces(found, -lag) * polarity[..., None]
-    error = (moved - true).square().sum(-1) / true.square().sum(-1).clamp_min(_LEAST)
-    return _as(estimate, error)
+    found, true = (wave - wave.mean(-1, keepdims=True) for wave in (_array(estimate), _array(truth)))
+    best = best_lag(found, true, max_lag_samples, sign=sign)
+    moved = shifted(found, -best.lag) * best.sign[..., None]
+    return _as(estimate, ((moved - true) ** 2).sum(-1) / np.maximum((true**2).sum(-1), _LEAST))
 
 
 def shift_error(found: Any, true: Any, mask: Any) -> Any:
@@ -69,14 +57,16 @@ def shift_error(found: Any, true: Any, mask: Any) -> Any:
     Returns:
         (...); nan for a bag without traces.
     """
-    off, there = _tensor(found) - _tensor(true), torch.as_tensor(mask)
-    off = torch.where(there, off, torch.nan)
-    return _as(found, torch.nanquantile((off - off.nanmean(-1, keepdim=True)).abs(), 0.5, dim=-1))
+    off, there = _array(found) - _array(true), np.asarray(mask, bool)
+    mean = np.where(there, off, 0.0).sum(-1, keepdims=True) / np.maximum(there.sum(-1, keepdims=True), 1)
+    error = torch.from_numpy(np.where(there, np.abs(off - mean), np.nan))
+    return _as(found, torch.nanquantile(error, 0.5, dim=-1).numpy())
 
 
-def _tensor(value: Any) -> Tensor:
-    return torch.as_tensor(value if isinstance(value, Tensor) else np.asarray(value))
+def _array(value: Any) -> NDArray[np.float64]:
+    return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, np.float64)
 
 
-def _as(like: Any, value: Tensor) -> Any:
-    return value if isinstance(like, Tensor) else value.numpy()
+def _as(like: Any, value: Any) -> Any:
+    """The value as the kind of thing that ``like`` is: a tensor where that is one, of its type and place."""
+    return torch.from_numpy(np.asarray(value)).to(like) if isinstance(like, Tensor) else np.asarray(value)
