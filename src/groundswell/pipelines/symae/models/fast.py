@@ -49,14 +49,16 @@ Ways = dict[tuple[int, int, int], Way]
 """By input channels, output channels and taps."""
 
 HALF: Ways = {
-    (1, 5, 50): Way(16, 12, 16), (5, 10, 20): Way(CONVOLUTION, 16, CONVOLUTION), (10, 20, 20): Way(4, CONVOLUTION, 8),
-    (5, 20, 20): Way(4, 12, 4), (20, 20, 20): Way(CONVOLUTION, CONVOLUTION, 6), (50, 1, 5): Way(ROWS, ROWS, ROWS)}
-"""For bfloat16. Of the other layers all products are convolutions."""
+    (1, 5, 50): Way(16, 12, 16), (5, 10, 20): Way(CONVOLUTION, 16, 8), (10, 20, 20): Way(4, CONVOLUTION, 8),
+    (20, 50, 5): Way(CONVOLUTION, CONVOLUTION, 2), (5, 20, 20): Way(4, 12, 4),
+    (20, 20, 20): Way(CONVOLUTION, CONVOLUTION, 6), (50, 1, 5): Way(ROWS, ROWS, ROWS)}
+"""For bfloat16. No gradient of weights is a convolution: its threads wait for one another in busy loops, which takes
+seconds a step where other processes want the cores too, to gain a hundredth where they do not."""
 SINGLE: Ways = {
     (1, 5, 50): Way(8, 24, 16), (5, 10, 20): Way(CONVOLUTION, 16, 12), (10, 20, 20): Way(CONVOLUTION, CONVOLUTION, 6),
     (5, 20, 20): Way(CONVOLUTION, CONVOLUTION, 8), (20, 20, 20): Way(CONVOLUTION, CONVOLUTION, 12),
     (50, 1, 5): Way(ROWS, ROWS, ROWS)}
-"""For float32."""
+"""For float32. Of the other layers all products are convolutions."""
 PLAIN = Way(CONVOLUTION, CONVOLUTION, CONVOLUTION)
 
 
