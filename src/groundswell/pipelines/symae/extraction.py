@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from groundswell.pipelines.symae.source_task import SourceTask
 
 _LEAST = 1e-6
-_ROUNDS = 10
 
 
 class Extraction(NamedTuple):
@@ -43,10 +42,11 @@ class Extraction(NamedTuple):
     settled: Tensor
 
 
-def start(task: SourceTask, x: Tensor, mask: Tensor, iterations: int = _ROUNDS) -> Aligned:
+def start(task: SourceTask, x: Tensor, mask: Tensor, iterations: int | None = None) -> Aligned:
     """Bags aligned on their own stacks, or left as they are by a task that does not align."""
     if task.aligned:
-        return iccs(x, mask, dt=task.dt, max_shift_s=task.max_shift_s, iterations=iterations, polarity=task.polarity)
+        rounds = task.rounds if iterations is None else min(iterations, task.rounds)
+        return iccs(x, mask, dt=task.dt, max_shift_s=task.max_shift_s, iterations=rounds, polarity=task.polarity)
     present = mask.to(x.dtype)
     stack = x.sum(1) / present.sum(1, keepdim=True).clamp_min(1.0)
     return Aligned(x, torch.zeros_like(present), present, stack, torch.zeros_like(present))

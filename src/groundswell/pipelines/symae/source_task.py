@@ -49,6 +49,7 @@ class SourceTask(Task):
         aligned: align bags before the network sees them; without it there are no shifts at all (an ablation).
         polarity: traces may be upside down.
         max_shift_s: largest shift, seconds.
+        rounds: of aligning on the stack, before the network; training makes do with four.
         realign: rounds of aligning on the source that was found, when predicting.
         realigned: share of the training batches that the network sees so aligned.
         fewest: traces that training leaves to a bag, at least.
@@ -62,11 +63,11 @@ class SourceTask(Task):
     def __init__(self, nt: int = 192, dt: float = 0.5, *, widths: Sequence[int] = (24, 32, 48, 64),
                  trace_widths: Sequence[int] = (12, 24, 32), pooling: Pooling = "weighted", stack_only: bool = False,
                  q: int = 30, centred: bool = True, aligned: bool = True, polarity: bool = True,
-                 max_shift_s: float = 10.0, realign: int = 2, realigned: float = 0.5, fewest: int = 3,
-                 augment: bool = True, spread_weight: float = 0.1, path_weight: float = 0.3) -> None:
+                 max_shift_s: float = 10.0, rounds: int = 10, realign: int = 2, realigned: float = 0.5,
+                 fewest: int = 3, augment: bool = True, spread_weight: float = 0.1, path_weight: float = 0.3) -> None:
         super().__init__()
         self.nt, self.dt, self.max_shift_s = nt, dt, max_shift_s
-        self.aligned, self.polarity, self.realign = aligned, polarity, realign
+        self.aligned, self.polarity, self.rounds, self.realign = aligned, polarity, rounds, realign
         self.realigned, self.fewest, self.augment = realigned if realign and aligned else 0.0, fewest, augment
         self.spread_weight, self.path_weight = spread_weight, path_weight
         self.network = SourceNetwork(nt, widths=widths, trace_widths=trace_widths, pooling=pooling,
