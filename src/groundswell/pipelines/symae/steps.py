@@ -175,7 +175,7 @@ def align(
     store: Store = None,
     event: Annotated[str, typer.Option(help="Only this event.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder; RUN/align otherwise.")] = None,
-    sac: Annotated[bool, typer.Option("--sac", help="Also write each trace as SAC with its pick in t3 (obspy).")] = False,
+    sac: Annotated[bool, typer.Option("--sac", help="Also write traces as SAC, the pick in t3 (obspy).")] = False,
     fold: Fold = 0,
     scale: Scale = 2,
 ) -> None:
