@@ -55,6 +55,6 @@ def save_artefacts(run: RunFolder) -> list[Path]:
         parameters = folder / f"syn_para-{ending}.json"
         write_json(parameters, {"symae_parameters": sizes, "model": recipe.model.type, "dt": axis.dt, "t0": axis.t0,
                                 "recipe": config})
-        write_bytes(history, (place / "epochs.csv").read_bytes())
+        write_bytes(history, (place / "logs" / "epochs.csv").read_bytes())
         written += [model, parameters, history]
     return written
