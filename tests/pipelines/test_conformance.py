@@ -17,7 +17,6 @@ import torch
 from groundswell.core.recipe import dump_recipe, load_recipe
 from groundswell.core.registry import Pipeline, discover
 from groundswell.core.run import RunFolder
-from groundswell.data.predictions import Predictions
 from groundswell.pipelines.workflow import FoldSetup, load_task, start_run, train_run, workflow_of
 from groundswell.splits.manifest import SplitManifest
 from groundswell.train.weights import read_pth, write_pth
@@ -69,7 +68,7 @@ def test_importing_needs_none_of_the_extras(pipeline: Pipeline) -> None:
     code = f"""
 import sys
 for name in ("dascore", "obspy", "aeon", "onnx", "onnxscript", "onnxruntime", "defusedxml", "dask", "distributed",
-             "dask_jobqueue"):
+             "dask_jobqueue", "healpix", "plotly"):
     sys.modules[name] = None
 from groundswell.core.registry import get_pipeline
 found = get_pipeline("{pipeline.name}")
@@ -140,7 +139,7 @@ def test_the_weights_survive_a_round_trip(run: RunFolder, pipeline: Pipeline, tm
 def test_predictions_are_of_the_test_part_alone(run: RunFolder, pipeline: Pipeline) -> None:
     _, archive, _ = load_task(run.path, pipeline.name, 0)
     manifest = SplitManifest.read(run.path, archive.table)
-    predictions = Predictions.read(run.path / "predictions.parquet")
+    predictions = workflow_of(pipeline.name).predictions.read(run.path / "predictions.parquet")
     from groundswell.splits.manifest import TEST
 
     expected: set[str] = set()

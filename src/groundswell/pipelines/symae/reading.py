@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from groundswell.evaluate.waveform_scores import WaveformTruth
+from groundswell.evaluate.waveform_truth import WaveformTruth
 from groundswell.pipelines.symae.source import BagSource
 from groundswell.pipelines.symae.store import BagStore
 

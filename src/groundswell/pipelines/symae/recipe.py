@@ -44,6 +44,8 @@ class SymaeModelRecipe(RecipePart):
     """Let the network see nothing but the aligned stack: what it finds is what it knows beforehand of sources."""
     align: bool = True
     """Align the traces before the network reads them (source); without, it reads them as they arrive."""
+    polarity: bool = True
+    """Find the polarity of each trace (source); false where the preparation has made them agree."""
     realign: int = Field(2, ge=0, le=5)
     """Times that traces are aligned again, on the network's own source, in use (source)."""
     max_shift_s: float = Field(10.0, gt=0)
@@ -97,6 +99,8 @@ class ExtractRecipe(RecipePart):
     """Weight of the term that wants a waveform with few spikes."""
     learning_rate: float = Field(0.1, gt=0)
     """Step size."""
+    optimiser: Literal["descent", "adam"] = "descent"
+    """descent: plain gradient descent, as the original has it, with steps halved that would lead uphill; adam."""
 
 
 class SymaeRecipe(RecipePart):
@@ -104,6 +108,8 @@ class SymaeRecipe(RecipePart):
 
     listed_by: ClassVar[str] = "groundswell recipe show symae"
 
+    pipeline: Literal["symae"] = "symae"
+    """Which pipeline the recipe is for."""
     data: SymaeDataRecipe = SymaeDataRecipe()
     """Bags."""
     model: SymaeModelRecipe = SymaeModelRecipe()

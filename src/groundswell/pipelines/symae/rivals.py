@@ -90,8 +90,9 @@ def _pair(stacker: Stacker, bags: Bags) -> Any:
     return torch.where(both[:, None, None], pair, torch.nan).numpy()
 
 
-def symae_controls(names: Sequence[str], source: Callable[[], BagSource], *, dt: float, t0: float, max_shift_s: float,
-                   truth: bool, stack_only: Callable[[SampleTable, SplitManifest], Any]) -> list[tuple[Control, Runner]]:
+def symae_controls(names: Sequence[str], source: Callable[[], BagSource], *, dt: float, t0: float,
+                   max_shift_s: float, truth: bool,
+                   stack_only: Callable[[SampleTable, SplitManifest], Any]) -> list[tuple[Control, Runner]]:
     """The rivals a recipe names, ready to be run.
 
     Args:

@@ -168,7 +168,8 @@ class BagStore:
         frame = pd.DataFrame({
             "sample_id": [name_of(bags, bag) for bag in range(len(bags))], "record": bags["event"],
             "label": pd.array([None] * len(bags), "Int64"), "group": bags["event"],
-            **{name: bags[name] for name in ("time", "latitude", "longitude", "bag", "pixel", "count", "world")}})
+            **{name: bags[name] for name in ("time", "latitude", "longitude", "bag", "pixel", "count")},
+            "world": bags["world"].astype("str")})
         origin: dict[str, Any] = {"store": self._fingerprint, **({"simulated": True} if self.simulated else {})}
         return SampleTable(frame, (), pipeline="symae", origin=origin)
 

@@ -83,7 +83,8 @@ def _check_truth(truth: Mapping[str, NDArray[Any]], traces: int, bags: int, nt: 
 
 def _write_traces(path: Path, nt: int, traces: pd.DataFrame, bags: pd.DataFrame,
                   x: NDArray[Any] | Iterable[NDArray[Any]], digest: Any) -> None:
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(traces), nt))
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32,  # type: ignore[no-untyped-call]
+                                    shape=(len(traces), nt))
     done = 0
     for block in _blocks(x):
         if block.ndim != 2 or block.shape[1] != nt or done + len(block) > len(traces):
