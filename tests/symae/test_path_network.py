@@ -1,4 +1,4 @@
-"""The path network: no code gives the source back, codes undo convolutions, and nothing common to a bag is in them."""
+"""The path network: no code gives the source back, codes undo convolutions, centred codes have no mean over a bag."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_traces_are_the_source_convolved_with_the_response(source):
 
 
 def test_codes_of_traces_without_noise_are_found_again(source):
-    path = made(centred=False)
+    path = made()
     torch.nn.init.constant_(path.hold[2].bias, -7.0)
     with torch.no_grad():
         codes = 0.5 * torch.randn(3, 6, 12, generator=torch.Generator().manual_seed(2))
@@ -50,7 +50,7 @@ def test_codes_of_traces_without_noise_are_found_again(source):
 
 
 def test_a_code_carries_the_path_to_another_source(source):
-    path = made(centred=False)
+    path = made()
     torch.nn.init.constant_(path.hold[2].bias, -7.0)
     with torch.no_grad():
         codes = 0.5 * torch.randn(3, 6, 12, generator=torch.Generator().manual_seed(3))
@@ -60,13 +60,13 @@ def test_a_code_carries_the_path_to_another_source(source):
     assert (virtual - true).square().mean() < 0.2 * (other[:, None] - true).square().mean()
 
 
-def test_what_a_bag_has_in_common_is_in_no_code():
+def test_what_a_bag_has_in_common_is_in_no_centred_code():
     batch = simulated(3, 6, sizes=(6, 4))
-    found = made()(batch["x"], batch["mask"], batch["source"])
+    found = made(centred=True)(batch["x"], batch["mask"], batch["source"])
     assert found.code.sum(1).abs().max() < 1e-4
     assert found.code[1, 4:].abs().max() == 0
     assert found.amplitude[1, 4:].abs().max() == 0
-    assert made(centred=False)(batch["x"], batch["mask"], batch["source"]).code.sum(1).abs().max() > 0.1
+    assert made()(batch["x"], batch["mask"], batch["source"]).code.sum(1).abs().max() > 0.1
 
 
 def test_padding_and_order_change_no_code():
@@ -82,7 +82,7 @@ def test_padding_and_order_change_no_code():
 
 
 def test_louder_traces_have_the_same_codes(source):
-    path = made(centred=False)
+    path = made()
     with torch.no_grad():
         traces = path.decode(source, 0.3 * torch.randn(3, 4, 12, generator=torch.Generator().manual_seed(4)))
         hold = path._held(traces, source)

@@ -62,7 +62,7 @@ class SourceTask(Task):
 
     def __init__(self, nt: int = 192, dt: float = 0.5, *, widths: Sequence[int] = (24, 32, 48, 64),
                  trace_widths: Sequence[int] = (12, 24, 32), pooling: Pooling = "weighted", stack_only: bool = False,
-                 q: int = 30, centred: bool = True, aligned: bool = True, polarity: bool = True,
+                 q: int = 30, centred: bool = False, aligned: bool = True, polarity: bool = True,
                  max_shift_s: float = 10.0, rounds: int = 10, realign: int = 2, realigned: float = 0.5,
                  fewest: int = 3, augment: bool = True, spread_weight: float = 0.1, path_weight: float = 0.3) -> None:
         super().__init__()

@@ -7,8 +7,11 @@ code n of the trace times a basis D that all traces of all events share and that
 left is the source itself, on every trace alike. Given source and basis the likeliest code is the solution of q + 1
 linear equations (ridge regression; the posterior mean for Gaussian noise and a Gaussian code), so nothing of the trace
 but what the source cannot explain reaches a code. How strongly to hold back is learnt: from powers in a few bands of
-trace and source, and from their correlation. What all paths of a bag have in common cannot be told from its source; by
-definition it belongs to the source, and codes have no mean over their bag.
+trace and source, and from their correlation.
+
+What all paths of a bag have in common cannot be told from its source. With ``centred`` it belongs to the source by
+definition, and codes have no mean over their bag; that takes 1 / t of each path away with it, which small bags feel,
+and codes say nothing about the event without it either.
 """
 
 from __future__ import annotations
@@ -54,7 +57,7 @@ class PathNetwork(nn.Module):
         InputError: sizes that make no network.
     """
 
-    def __init__(self, nt: int = 192, *, q: int = 30, before: int = 4, centred: bool = True) -> None:
+    def __init__(self, nt: int = 192, *, q: int = 30, before: int = 4, centred: bool = False) -> None:
         super().__init__()
         if not 1 <= q < nt or not 0 <= before < nt:
             raise InputError(f"A code has at least one number and fewer than the trace has samples ({nt}), not {q}",
