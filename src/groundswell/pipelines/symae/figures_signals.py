@@ -147,10 +147,8 @@ def reconstruction_figure(signal: Signal, made: NDArray[np.float64]) -> Figure:
         names = [signal.stations[i] for i in shown]
         for panel, traces, title in ((axes[0], signal.x, f"Pixel {signal.pixel}: as read"), (axes[1], made,
                                       "reconstructed"), (axes[2], signal.x - made, f"left over, {left:.0%} of power")):
-            image(panel, traces[shown], signal.times, title, names if panel is axes[0] else ())
+            image(panel, traces[shown], signal.times, title, names)
             panel.set_xlabel("seconds after P")
-            if panel is not axes[0]:
-                panel.set_ylabel("")
     return figure
 
 
@@ -182,33 +180,40 @@ def focal_sphere(rows: pd.DataFrame, event: str) -> Figure:
         event: named in the title.
     """
     rows = rows[np.isfinite(rows["takeoff"]) & np.isfinite(rows["azimuth"])]
-    colour = colours_of([int(pixel) for pixel in rows["pixel"]])
-    down = np.where(rows["takeoff"] > 90, 180 - rows["takeoff"], rows["takeoff"])
-    around = np.radians(np.where(rows["takeoff"] > 90, rows["azimuth"] + 180, rows["azimuth"]))
-    radius = np.sqrt(2) * np.sin(np.radians(down) / 2)
-    x, y = radius * np.sin(around), radius * np.cos(around)
+    takeoff, azimuth, pixels = (rows[name].to_numpy() for name in ("takeoff", "azimuth", "pixel"))
+    colour, up = colours_of([int(pixel) for pixel in pixels]), takeoff > 90
+    x, y = _equal_area(np.where(up, 180 - takeoff, takeoff), np.where(up, azimuth + 180, azimuth))
+    steepest = float(np.where(up, 180 - takeoff, takeoff).max(initial=0))
+    edge = next(angle for angle in (30.0, 45.0, 60.0, 90.0) if angle >= steepest - 1e-6)
     with style():
         figure = new_figure()
         axes = figure.subplots()
         axes.set_axis_off()
-        circle = np.linspace(0, 2 * np.pi, 361)
-        for angle in (30, 60, 90):
-            r = np.sqrt(2) * np.sin(np.radians(angle) / 2)
-            axes.plot(r * np.sin(circle), r * np.cos(circle), color=GREY, linewidth=1.4 if angle == 90 else 0.5)
-            axes.annotate(f"{angle}°", (r * np.sin(0.4), r * np.cos(0.4)), fontsize=7.5, color=GREY)
+        for angle in (edge / 3, 2 * edge / 3, edge):
+            axes.plot(*_equal_area(angle, np.linspace(0, 360, 361)), color=GREY, linewidth=1.4 if angle == edge else .5)
+            axes.annotate(f"{angle:g}°", _equal_area(angle, 160.0), fontsize=7.5, color=GREY)
         for text, angle in (("N", 0.0), ("E", 90.0), ("S", 180.0), ("W", 270.0)):
-            axes.text(1.07 * np.sin(np.radians(angle)), 1.07 * np.cos(np.radians(angle)), text, ha="center",
-                      va="center")
-        for pixel, chosen in rows.groupby(rows["pixel"].to_numpy()).indices.items():
-            up = rows["takeoff"].to_numpy()[chosen] > 90
-            for mask, face in ((~up, colour[int(pixel)]), (up, "none")):
-                axes.scatter(x[chosen][mask], y[chosen][mask], s=18, facecolors=face, edgecolors=colour[int(pixel)],
-                             linewidths=0.7, label=f"pixel {pixel}: {len(chosen)} traces" if mask is not up or up.all()
-                             else None, zorder=3)
+            at = 1.07 * np.array(_equal_area(edge, angle))
+            axes.text(at[0], at[1], text, ha="center", va="center")
+        for pixel in sorted(colour):
+            chosen = pixels == pixel
+            name = f"pixel {pixel}: {int(chosen.sum())} traces"
+            for mask, face in ((chosen & ~up, colour[pixel]), (chosen & up, "none")):
+                if mask.any():
+                    axes.scatter(x[mask], y[mask], s=18, facecolors=face, edgecolors=colour[pixel], linewidths=0.7,
+                                 label=name, zorder=3)
+            axes.annotate(str(pixel), (float(x[chosen].mean()), float(y[chosen].mean())), xytext=(9, 9),
+                          textcoords="offset points", color=colour[pixel], fontweight="bold")
         axes.set_aspect("equal")
-        axes.set_title(f"{event}: focal sphere, lower hemisphere")
+        axes.set_title(f"{event}: focal sphere, take-off angles to {edge:g}°")
         _legend_once(axes)
     return figure
+
+
+def _equal_area(down: Any, around: Any) -> tuple[Any, Any]:
+    """East and north of rays by angles from the downward vertical and from north, degrees."""
+    radius = np.sqrt(2) * np.sin(np.radians(down) / 2)
+    return radius * np.sin(np.radians(around)), radius * np.cos(np.radians(around))
 
 
 def _legend_once(axes: Axes) -> None:
