@@ -48,7 +48,7 @@ def colours_of(pixels: Sequence[int]) -> dict[int, Any]:
     if len(kinds) <= len(PALETTE):
         return dict(zip(kinds, PALETTE, strict=False))
     scale = mpl.colormaps["viridis"]
-    return {pixel: scale(0.92 * i / (len(kinds) - 1)) for i, pixel in enumerate(kinds)}
+    return {pixel: scale(0.85 * i / (len(kinds) - 1)) for i, pixel in enumerate(kinds)}
 
 
 def plot_stf(stf_array: ArrayLike, names: Sequence[str], scale: float = 1.0, title: str = "", *,

@@ -157,7 +157,7 @@ def shift_histogram(shift_s: NDArray[Any], title: str, beside: NDArray[Any] | No
     """Histogram of shifts, seconds, and of others beside them."""
     both = shift_s if beside is None else np.concatenate([shift_s, beside])
     reach = max(float(np.abs(both[np.isfinite(both)]).max(initial=0)), 0.1)
-    bins = np.linspace(-1.02 * reach, 1.02 * reach, 41)
+    bins = np.linspace(-1.02 * reach, 1.02 * reach, 41).tolist()
     with style():
         figure = new_figure()
         axes = figure.subplots()

@@ -143,9 +143,9 @@ def measured(store: BagStore, bag: int, task: AnyTask | None, max_shift_s: float
             late, rms = pairs.shift_s[0].double().numpy(), pairs.rms_s[0].double().numpy()
     shown = raw if task is None else prepared(task, raw)
     source, aligned = standard(found["source"]), found["aligned"]
-    return Picks(bag, found["shift_s"], found["flip"], standard(aligned) @ source / raw.shape[1],
-                 np.hypot(standard_error(aligned, source, dt), np.nan_to_num(rms)), by_stack["shift_s"].double().numpy(), late, rms,
-                 shown.astype(np.float64), aligned)
+    error = np.hypot(standard_error(aligned, source, dt), np.nan_to_num(rms))
+    return Picks(bag, found["shift_s"], found["flip"], standard(aligned) @ source / raw.shape[1], error,
+                 by_stack["shift_s"].double().numpy(), late, rms, shown.astype(np.float64), aligned)
 
 
 def _as_start(found: dict[str, Floats], raw: NDArray[np.float32], dt: float) -> Aligned:
