@@ -27,6 +27,7 @@ from groundswell.pipelines.symae import (
     BagStore,
     ReferenceTask,
     SymVAE,
+    focal_pixel,
     get_coherent_information,
     plot_loss_history,
     plot_stf,
@@ -364,6 +365,65 @@ def test_what_the_network_has_seen_of_an_event_is_said(reference: RunFolder) -> 
     for event in opened.parts:
         said = "trained on" in opened.caution(event)
         assert said == (opened.role_of(event) == "train") and "simulated" in opened.caution(event)
+
+
+# -- alignment, redatuming, regions -----------------------------------------------------------------------------------
+
+def test_arrivals_are_written_as_a_table_and_as_picks_in_sac_headers(source: RunFolder, store: BagStore,
+                                                                     tmp_path: Path) -> None:
+    obspy = pytest.importorskip("obspy")
+    event, out = event_with(store, 2), tmp_path / "picks"
+    assert main(["symae", "align", str(source.path), "--event", event, "--sac", "--out", str(out)]) == 0
+    table = pd.read_csv(out / "arrivals.csv")
+    rows = pd.concat([trace_rows(store, bag) for bag in bags_of(store, event)])
+    assert sorted(table["station"]) == sorted(rows["station"])
+    assert {"shift_s", "polarity", "standard_error_s", "mccc_shift_s", "iccs_shift_s"} <= set(table.columns)
+    assert table.groupby("pixel")["shift_s"].mean().abs().max() < 1e-4
+    files = sorted((out / "sac").rglob("*.sac"))
+    assert len(files) == len(table)
+    by_station = table.set_index(["pixel", "station"])["shift_s"]
+    for file in files:
+        trace = obspy.read(str(file))[0]
+        at = [shift for (pixel, station), shift in by_station.items()
+              if str(pixel) == file.parent.name and station == file.stem]
+        assert len(at) == 1 and trace.stats.sac.t3 == pytest.approx(at[0], abs=1e-4) and trace.stats.npts == 192
+    bag = bags_of(store, event)[0]
+    assert png_size(out / f"alignment_{bag}.png") == png_size(out / "shifts.png") == (1900, 900)
+
+
+def test_without_a_network_stacking_alone_aligns(store: BagStore, tmp_path: Path) -> None:
+    assert main(["symae", "align", "--iccs", str(store.path), "--out", str(tmp_path / "out")]) == 0
+    told = json.loads((tmp_path / "out" / "arrivals.json").read_text())
+    assert told["traces"] == len(store.traces) and told["truth"]["shift_s"]["median_s"] < 0.5
+
+
+def test_redatuming_stands_beside_spectral_ratios_and_the_truth(source: RunFolder, store: BagStore,
+                                                                tmp_path: Path) -> None:
+    one, other = event_with(store, 1), event_with(store, 2)
+    out = tmp_path / "virtual"
+    words = ["--source", one, "--path", other, "--out", str(out), "--scale", "8"]
+    assert main(["symae", "redatum", str(source.path), *words]) == 0
+    told = json.loads((out / "redatum.json").read_text())
+    assert told["source"].startswith(one) and told["path"].startswith(other) and told["simulated"]
+    assert set(told["median_error"]) == {"network", "spectral_ratio", "spectral_ratio_best", "unchanged"}
+    made = np.load(out / "virtual.npy", allow_pickle=False)
+    assert made.shape == (len(told["stations"]), 192) == (len(told["shift_s"]), 192)
+    assert png_size(out / "virtual.png") == (7600, 3600)
+
+
+def test_earthquakes_are_binned_by_epicentre_and_compared_within_bins(source: RunFolder, store: BagStore,
+                                                                      tmp_path: Path) -> None:
+    out = tmp_path / "regions"
+    assert main(["symae", "regions", str(source.path), "--nside", "2", "--out", str(out)]) == 0
+    events = pd.read_csv(out / "events.csv")
+    assert sorted(events["event"]) == sorted(store.bags["event"].unique())
+    np.testing.assert_array_equal(events["region"], focal_pixel(90 - events["latitude"], events["longitude"], 2))
+    region = events.set_index("event")["region"]
+    pairs = pd.read_csv(out / "pairs.csv")
+    assert len(pairs) and (pairs["event"].map(region) == pairs["other"].map(region)).all()
+    assert pairs["correlation"].between(0, 1.001).all()
+    for name in ("map", "curves", "correlation"):
+        assert png_size(out / f"{name}.png") == (1900, 900)
 
 
 # -- training ----------------------------------------------------------------------------------------------------------
