@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import biodiversity_splits, das, geomag, geomag_engine, geomag_networks, loader, symae
+from benchmarks import biodiversity_splits, das, geomag, geomag_engine, geomag_networks, loader, symae, symae_rows
 
 KNOWN = {
     "leave_one_out": das.leave_one_out, "clock_confound": das.clock_confound, "transfer": das.transfer,
@@ -19,6 +19,7 @@ KNOWN = {
     "geomag_leak": geomag.leak, "geomag_planted": geomag.planted, "geomag_null": geomag.null,
     "geomag_workers": geomag_engine.workers, "geomag_memory": geomag_engine.memory, "geomag_study": geomag_engine.study,
     "biodiversity_splits": biodiversity_splits.splits, "symae_step": symae.step,
+    "symae_rows": symae_rows.rows,
 }
 RESULTS = Path(__file__).parent / "results"
 
