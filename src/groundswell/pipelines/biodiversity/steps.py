@@ -192,6 +192,7 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Observations in a batch (train.batch_size).")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Step size (train.learning_rate).")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda (train.accelerator).")] = None,
+    config: Annotated[Path | None, typer.Option(help="SPLIT.json to train by (data.split_file).")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the run; must be empty or absent.")] = Path("runs/species"),
     dry_run: DryRun = False,
 ) -> None:
@@ -204,9 +205,12 @@ def train(
 
     if mode and mode not in MODES:
         raise InputError(f"There is no mode '{mode}'", where="--mode", fix=f"Choose from: {', '.join(MODES)}")
+    if mode and modalities:
+        raise InputError("Both say what the model sees", where=f"--mode {mode} --modalities {modalities}",
+                         fix="Give one of the two")
     seen = modalities or ",".join(MODES.get(mode, ()))
     flags = {"train.epochs": epochs, "train.batch_size": batch_size, "train.learning_rate": learning_rate,
-             "train.accelerator": device}
+             "train.accelerator": device, "data.split_file": config}
     more = [f"{key}={value}" for key, value in flags.items() if value is not None]
     more += [f"model.modalities=[{seen}]"] if seen else []
     loaded = _recipe(recipe, [*_of_pretraining(sets or []), *(sets or []), *more])
