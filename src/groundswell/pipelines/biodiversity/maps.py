@@ -116,13 +116,13 @@ def _draw_points(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], lay
         drawn = rows if len(rows) <= _MOST_POINTS else generator.choice(rows, _MOST_POINTS, replace=False)
         label = f"{name} ({len(rows):,}" + (f", {_MOST_POINTS:,} drawn)" if len(drawn) < len(rows) else ")")
         axes.scatter(x[drawn], y[drawn], s=size if len(drawn) <= _MOST_VECTORS else 2.0, c=colour, marker=marker,
-                     edgecolors=edge, linewidths=0.4 if edge != "none" else 0, label=label, zorder=3 + order,
+                     edgecolors=edge or None, linewidths=0 if edge == "none" else 0.4, label=label, zorder=3 + order,
                      rasterized=len(drawn) > _MOST_VECTORS)
 
 
 def _style(name: str) -> tuple[str, str, float, str]:
-    # Colour, mark, area in square points, edge.
-    return {PARTS[TRAIN]: (_TRAIN_COLOUR, "o", 7.0, "none"), LEFT_OUT: (_LEFT_OUT_COLOUR, "x", 9.0, "none"),
+    # Colour, mark, area in square points, edge ("": the mark is all edge).
+    return {PARTS[TRAIN]: (_TRAIN_COLOUR, "o", 7.0, "none"), LEFT_OUT: (_LEFT_OUT_COLOUR, "x", 9.0, ""),
             PARTS[VALIDATION]: (figures.SKY, "^", 18.0, "white"),
             PARTS[HOLDOUT]: (figures.YELLOW, "*", 30.0, figures.GREY)}[name]
 
