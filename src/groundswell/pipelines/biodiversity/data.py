@@ -15,6 +15,7 @@ from groundswell.core.errors import InputError
 from groundswell.core.recipe import build_recipe
 from groundswell.core.run import RunFolder
 from groundswell.core.seeds import derive_seed
+from groundswell.data.embeddings.source import MEMORY_BYTES
 from groundswell.data.embeddings.store import EmbeddingStore
 from groundswell.data.source import Source
 from groundswell.data.table import SampleTable
@@ -91,6 +92,7 @@ class BiodiversityWorkflow(Workflow):
             wanted = [recipe.data.vision] if "vision" in recipe.model.modalities else []
             wanted += ["language"] if "language" in recipe.model.modalities else []
             facts["tables"] = {name: store.fingerprint(name) for name in wanted if name in store.tables}
+            store.verify(list(facts["tables"]))
         # Opened once here, so that an unknown species or a missing date is found before anything is written.
         observation_source(Path(recipe.data.store), recipe.data.vision, recipe.model.modalities, table).close()
         return Archive(table, [facts])
@@ -143,6 +145,8 @@ class BiodiversityWorkflow(Workflow):
             if name not in store.tables or store.fingerprint(name) != was:
                 raise InputError(f"The table '{name}' of the store is not the one that the run was begun with",
                                  where=store.path, fix="Train a new run on what is there now")
+        # Larger ones were looked at when the run began; reading them whole again would take longer than what is asked.
+        store.verify([name for name in facts["tables"] if store.manifest(name).bytes <= MEMORY_BYTES])
 
     def pictures(self, recipe: Any, archive: Archive, evaluation: Evaluation) -> list[Picture]:
         """See :meth:`Workflow.pictures`: where the model was right and where it was wrong."""
