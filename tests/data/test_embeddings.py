@@ -55,15 +55,17 @@ def test_rows_come_back_by_id_in_the_order_asked_for(tmp_path_factory, data):
         np.testing.assert_array_equal(opened.gather("t"), rows[np.argsort(ids)])
 
 
+@pytest.mark.parametrize("alone", [True, False])
 @pytest.mark.parametrize("cached", [True, False, None])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_large_rows_are_the_same_copied_from_maps_or_read_from_files(tmp_path, monkeypatch, dtype, cached):
+def test_large_rows_are_the_same_copied_from_maps_or_read_from_files(tmp_path, monkeypatch, dtype, cached, alone):
     spec = TableSpec("vision", (3, 1000), dtype)
     store, by_id = filled(tmp_path / "s", spec)
     ids = np.array([7, 10, 13, 70, 16, 10, 40, 43, 46, 73])
     small = store.read("vision", ids)
     monkeypatch.setattr(reading, "LARGE_ROW_BYTES", 1)
     monkeypatch.setattr(reading, "TASK_BYTES", 2 * spec.row_bytes)
+    monkeypatch.setattr(reading, "PARALLEL_BYTES", (1 << 30) * alone)
     monkeypatch.setattr(transfer, "BLOCK", 700)
     monkeypatch.setattr(transfer.MappedPart, "cached", lambda *place: cached)
     out = np.full((len(ids), 3, 1000), np.nan, np.float32)
@@ -71,6 +73,14 @@ def test_large_rows_are_the_same_copied_from_maps_or_read_from_files(tmp_path, m
     np.testing.assert_array_equal(out, small)
     tolerance = {"float32": 0, "float16": 2**-11, "bfloat16": 2**-8}[dtype]
     np.testing.assert_allclose(out, [by_id[i] for i in ids.tolist()], rtol=tolerance, atol=1e-6 * (dtype == "float16"))
+
+
+@pytest.mark.parametrize("long", [1, 1 << 30])
+def test_small_rows_of_several_parts_are_the_same_one_by_one_and_all_at_once(tmp_path, monkeypatch, long):
+    store, by_id = filled(tmp_path / "s", count=80, rows_per_part=40)
+    monkeypatch.setattr(transfer, "LONG_ROW_BYTES", long)
+    ids = np.random.default_rng(3).choice(sorted(by_id), 100)
+    np.testing.assert_array_equal(store.read("vision_mean", ids), [by_id[i] for i in ids.tolist()])
 
 
 def test_a_read_that_the_system_cuts_short_is_gone_on_with(tmp_path, monkeypatch):
@@ -90,7 +100,7 @@ def test_what_the_system_holds_is_recognised(tmp_path):
     part.path.read_bytes()
     if part.cached(0, 1) is None:
         pytest.skip("this system cannot say what it holds")
-    assert part.cached(0, 3 * spec.row_bytes) and part.cached(3 * spec.row_bytes - 1, 1, 1)
+    assert part.cached(0, 3 * spec.row_bytes) and part.cached(3 * spec.row_bytes - 1, 1)
     assert not part.cached(0, 4 * spec.row_bytes), "bytes after the end are not held"
 
 

@@ -16,13 +16,15 @@ from groundswell.core.errors import InputError
 from groundswell.core.files import inside
 from groundswell.data.embeddings.manifest import TableManifest
 from groundswell.data.embeddings.precision import decode
-from groundswell.data.embeddings.transfer import MappedPart
+from groundswell.data.embeddings.transfer import PROBES, MappedPart
 from groundswell.data.embeddings.writing import some
 
 LARGE_ROW_BYTES = 256 << 10
 """Rows from this length on are moved by several threads; shorter ones are gathered by one."""
 TASK_BYTES = 8 << 20
 THREADS = 4
+PARALLEL_BYTES = 64 << 20
+"""Rows that the system holds, fewer bytes than these, are copied by one thread: starting others takes as long."""
 MAPS = 128
 """Parts mapped at once; each holds two descriptors, and a process has about a thousand."""
 
@@ -108,10 +110,12 @@ class TableReader:
         if not len(rows):
             return
         try:
-            if self.spec.row_bytes < LARGE_ROW_BYTES:
+            short = self.spec.row_bytes < LARGE_ROW_BYTES
+            alone = short or (len(rows) * self.spec.row_bytes < PARALLEL_BYTES and self._held(rows))
+            if short or (alone and self.spec.dtype == "float32"):
                 self._copy(rows, out)
             else:
-                self._transfer(rows, out)
+                self._transfer(rows, out, alone)
         except OSError as error:
             raise InputError(f"A part cannot be read: {error}", where=self.folder,
                              fix="Look whether the store is still there and whole") from error
@@ -142,9 +146,9 @@ class TableReader:
                 self._maps.popitem(last=False)  # whoever still reads from it keeps it alive
         return mapped
 
-    def _transfer(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+    def _transfer(self, rows: NDArray[np.int64], out: NDArray[np.float32], alone: bool) -> None:
         order = np.argsort(rows, kind="stable")
-        step = max(1, TASK_BYTES // self.spec.row_bytes)
+        step = len(order) if alone else max(1, TASK_BYTES // self.spec.row_bytes)
         tasks = [order[start:start + step] for start in range(0, len(order), step)]
         if len(tasks) == 1:
             self._task(rows, tasks[0], out)
@@ -163,6 +167,13 @@ class TableReader:
             work()
             for helper in helpers:
                 helper.result()
+
+    def _held(self, rows: NDArray[np.int64]) -> bool:
+        """Whether the system seems to hold these rows: the beginnings of a few of them."""
+        some = rows[np.linspace(0, len(rows) - 1, min(PROBES, len(rows))).astype(np.int64)]
+        parts = np.searchsorted(self._starts, some, side="right") - 1
+        return all(self._map(part).cached(row * self.spec.row_bytes, 1)
+                   for part, row in zip(parts.tolist(), (some - self._starts[parts]).tolist(), strict=True))
 
     def _task(self, rows: NDArray[np.int64], places: NDArray[np.int64], out: NDArray[np.float32]) -> None:
         """Read the rows at ``places`` of ``rows``, which are in the order of the files."""

@@ -20,7 +20,10 @@ READ_BYTES = 1 << 30
 BUFFERS = 1000
 """Buffers filled by one call; Linux takes at most 1024."""
 PROBES = 8
+"""At most, and at least two for a stretch of several bytes; one for each MiB between."""
 FEW = 16
+LONG_ROW_BYTES = 16 << 10
+"""Rows from this length on are copied one by one: what numpy spends on each is little beside the copy."""
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 
 
@@ -41,13 +44,14 @@ class MappedPart:
         if hasattr(self, "_descriptor"):
             os.close(self._descriptor)
 
-    def cached(self, offset: int, length: int, probes: int = PROBES) -> bool | None:
+    def cached(self, offset: int, length: int) -> bool | None:
         """Whether the system seems to hold these bytes: a few of them can be had without waiting for the disk.
 
         None where that cannot be told.
         """
         if _NOWAIT is None:
             return None
+        probes = min(length, PROBES, max(2, length >> 20))
         byte, step = [bytearray(1)], (length - 1) // max(1, probes - 1)
         try:
             for probe in range(probes):
@@ -68,16 +72,16 @@ class MappedPart:
     def scatter(self, rows: NDArray[np.int64], places: NDArray[np.int64], out: NDArray[Any]) -> None:
         """Copy row ``rows[i]`` into ``out[places[i]]``, which has the stored type: for small rows of several parts."""
         self._fetch(rows)
-        if len(rows) > FEW:
-            out[places] = self.rows[rows]
+        if len(rows) > FEW and self.spec.row_bytes < LONG_ROW_BYTES:
+            out[places] = self.rows[rows]  # twice copied: still less than numpy's preparations for each row
             return
         for row, place in zip(rows.tolist(), places.tolist(), strict=True):
-            out[place] = self.rows[row]  # a few rows one by one cost less than numpy's preparations for many
+            out[place] = self.rows[row]
 
     def _fetch(self, rows: NDArray[np.int64]) -> None:
         # A map waits for the disk once for each row; asked for all of them beforehand, the disk works on many at once.
         length = self.spec.row_bytes
-        if self.cached(int(rows[0]) * length, 1, 1) is False:
+        if self.cached(int(rows[0]) * length, 1) is False:
             for row in np.unique(rows).tolist():
                 os.posix_fadvise(self._descriptor, row * length, length, os.POSIX_FADV_WILLNEED)
 
