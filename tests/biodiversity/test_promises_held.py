@@ -40,6 +40,7 @@ from groundswell.pipelines.biodiversity.recipe import BiodiversityRecipe
 from groundswell.pipelines.biodiversity.simulate.simulating import simulate_store
 from groundswell.splits.manifest import SplitManifest
 from groundswell.splits.parts import TEST, TRAIN, VALIDATION
+from groundswell.splits.published import PublishedRule
 from groundswell.train.weights import read_pth
 
 WHOLE = (8, 24, 24, 1408)
@@ -104,6 +105,11 @@ def test_the_recipe_called_seed_holds_the_defaults_of_the_seed():
         assert (recipe.model.hidden_dim, recipe.model.scaling, recipe.model.encoder_dim) == (128, "none", 0)
         assert recipe.pretrain.fusion_dim == 512 and recipe.pretrain.modalities == ("vision", "language")
     assert (shipped.train.scheduler, shipped.train.clip_norm, shipped.split.regime) == ("none", 0.0, "published")
+
+
+def test_the_published_rule_has_the_seeds_numbers():
+    rule = PublishedRule()
+    assert (rule.regions, rule.region_km, rule.least_km, rule.test_year) == (5, 10, 15, 2025)
 
 
 def test_the_autoencoder_has_the_seeds_layers():
@@ -182,6 +188,14 @@ def test_the_custom_loop_of_the_seed_runs(world, cache, monkeypatch):
                 optimizer.zero_grad()
                 scheduler.step()
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:4]) and scheduler.last_epoch == 18
+
+
+def test_tensors_are_put_on_the_device_that_is_asked_for(cache):
+    names = get_available_observation_ids(cache, limit=3)
+    batch = get_training_batch(cache, names, device="meta", vision_table="vision_mean")
+    assert {value.device.type for value in batch.values() if isinstance(value, torch.Tensor)} == {"meta"}
+    item = DeepEarthDataset(names, cache, mode="both", device="meta", vision_table="vision_mean")[0]
+    assert {item[key].device.type for key in ("species_label", "vision_embedding", "language_embedding")} == {"meta"}
 
 
 @pytest.mark.parametrize("mode", ["language", "vision", "both"])
@@ -290,6 +304,13 @@ def test_flags_that_cannot_be_are_refused_and_nothing_is_written(world, tmp_path
     assert main(["biodiversity", "train", "seed", *more, "--out", str(out),
                  *words([f"data.store={world / 'store'}"])]) == 2
     assert said in " ".join(capsys.readouterr().err.split()) and not out.exists()
+
+
+def test_a_dry_run_looks_at_everything_and_writes_nothing(world, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["biodiversity", "train", "quick", "--modalities", "vision,language,place", "--dry-run", "--out",
+                 str(out), *words([f"data.store={world / 'store'}"])]) == 0
+    assert capsys.readouterr().out and not out.exists()
 
 
 def test_a_split_into_a_folder_is_drawn_and_audited(world, tmp_path, capsys):
