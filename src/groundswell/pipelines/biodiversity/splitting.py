@@ -63,7 +63,11 @@ def split_observations(recipe: BiodiversityRecipe, out: Path | None) -> list[str
 
 def _frame(recipe: BiodiversityRecipe) -> tuple[pd.DataFrame, dict[str, Any]]:
     if not recipe.data.observations:
-        return observations_of(recipe)
+        frame, origin = observations_of(recipe)
+        if str(origin.get("observations", "simulated")) not in ("simulated", "given"):
+            # A division looks at observations alone, and these are real: only the vectors beside them are simulated.
+            origin = {key: value for key, value in origin.items() if key != "simulated"}
+        return frame, origin
     frame = read_observations(Path(recipe.data.observations))
     lost = int((~frame["has_vision"]).sum())
     left_out = {"left_out": {"observations without a vision vector": f"{lost} of {len(frame)}"}} if lost else {}
