@@ -38,6 +38,8 @@ def whole_numbers(ids: ArrayLike) -> NDArray[np.int64]:
         InputError: they are not whole numbers in one row; a fraction is not cut off.
     """
     given = np.asarray(ids)
+    if given.dtype == np.int64 and given.ndim == 1:
+        return given
     if given.ndim != 1 or (len(given) and not (given.dtype.kind in "iu" and np.can_cast(given.dtype, np.int64))):
         raise InputError(f"Ids of shape {given.shape} and type {given.dtype} are not whole numbers in one row")
     return given.astype(np.int64, copy=False)
@@ -70,9 +72,9 @@ class TableReader:
         """Row of each id, int64 (n,), arbitrary where it is unknown, and whether it is known, bool (n,)."""
         if not len(self.ids):
             return np.zeros(len(ids), np.int64), np.zeros(len(ids), bool)
+        # 'clip' stands for an index beyond the end, of an id that is larger than all: some other id, hence unknown.
         place = np.searchsorted(self.ids, ids)
-        np.minimum(place, len(self.ids) - 1, out=place)
-        return self._order[place], self.ids[place] == ids
+        return self._order.take(place, mode="clip"), self.ids.take(place, mode="clip") == ids
 
     def rows(self, ids: NDArray[np.int64], missing: Missing = "refuse") -> NDArray[np.int64]:
         """Row of each id: its position in the parts laid end to end, int64 (n,).
@@ -135,6 +137,9 @@ class TableReader:
             decode(stored, self.spec.dtype, out)
 
     def _map(self, part: int) -> MappedPart:
+        mapped = self._maps.get(part)
+        if mapped is not None and len(self._paths) <= MAPS:  # none is ever let go of: no order to keep
+            return mapped
         if self._process != os.getpid():  # a fork may have copied the lock while another thread held it
             self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
