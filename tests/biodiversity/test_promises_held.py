@@ -262,6 +262,7 @@ def test_the_flags_of_the_seed_reach_the_training(runs, mode, seen, batch_size):
     assert recipe.train.accelerator == "cpu"
     rows = pd.read_csv(runs[mode].path / "fold-1" / "logs" / "epochs.csv")
     assert len(rows) == 4 and rows["train_loss"].iloc[-1] < rows["train_loss"].iloc[0]
+    assert rows["train_accuracy"].iloc[0] < rows["train_accuracy"].iloc[-1] <= 1, "measured, not made up"
     assert not [name for name in rows.columns if "test" in name], "the test part is not looked at while training"
 
 
