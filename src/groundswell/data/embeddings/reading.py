@@ -16,7 +16,7 @@ from groundswell.core.errors import InputError
 from groundswell.core.files import inside
 from groundswell.data.embeddings.manifest import TableManifest
 from groundswell.data.embeddings.precision import decode
-from groundswell.data.embeddings.transfer import PROBES, MappedPart
+from groundswell.data.embeddings.transfer import MappedPart
 from groundswell.data.embeddings.writing import some
 
 LARGE_ROW_BYTES = 256 << 10
@@ -25,6 +25,8 @@ TASK_BYTES = 8 << 20
 THREADS = 4
 PARALLEL_BYTES = 64 << 20
 """Rows that the system holds, fewer bytes than these, are copied by one thread: starting others takes as long."""
+FEW_PROBES = 2
+"""About so many rows are looked at to tell whether the system holds a small batch; each look costs some 20 us."""
 MAPS = 128
 """Parts mapped at once; each holds two descriptors, and a process has about a thousand."""
 
@@ -112,17 +114,15 @@ class TableReader:
         if not len(rows):
             return
         try:
-            short = self.spec.row_bytes < LARGE_ROW_BYTES
-            alone = short or (len(rows) * self.spec.row_bytes < PARALLEL_BYTES and self._held(rows))
-            if short or (alone and self.spec.dtype == "float32"):
-                self._copy(rows, out)
+            if self.spec.row_bytes < LARGE_ROW_BYTES:
+                self._gather(rows, out)
             else:
-                self._transfer(rows, out, alone)
+                self._move(rows, out)
         except OSError as error:
             raise InputError(f"A part cannot be read: {error}", where=self.folder,
                              fix="Look whether the store is still there and whole") from error
 
-    def _copy(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+    def _gather(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
         plain = self.spec.dtype == "float32"
         stored = out if plain else np.empty(out.shape, self.spec.stored)
         if len(self._paths) == 1:
@@ -151,9 +151,36 @@ class TableReader:
                 self._maps.popitem(last=False)  # whoever still reads from it keeps it alive
         return mapped
 
-    def _transfer(self, rows: NDArray[np.int64], out: NDArray[np.float32], alone: bool) -> None:
+    def _move(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+        """Large rows: by one thread where they are few and the system holds them, by several otherwise."""
         order = np.argsort(rows, kind="stable")
-        step = len(order) if alone else max(1, TASK_BYTES // self.spec.row_bytes)
+        if len(rows) * self.spec.row_bytes >= PARALLEL_BYTES:
+            self._share(rows, order, out)
+            return
+        sorted_rows = rows[order]
+        parts = np.searchsorted(self._starts, sorted_rows, side="right") - 1
+        within = sorted_rows - self._starts[parts]
+        held = self._held(parts, within)
+        if held and self.spec.dtype == "float32":
+            maps = {part: self._map(part).rows for part in set(parts.tolist())}
+            for place, part, row in zip(order.tolist(), parts.tolist(), within.tolist(), strict=True):
+                out[place] = maps[part][row]
+        elif held:
+            self._task(rows, order, out)
+        else:
+            for part in np.unique(parts).tolist():
+                self._map(part).ask(within[parts == part])
+            self._share(rows, order, out)
+
+    def _held(self, parts: NDArray[np.int64], within: NDArray[np.int64]) -> bool:
+        """Whether the system seems to hold these rows of parts: the beginnings of a few of them."""
+        some = slice(None, None, max(1, len(parts) // FEW_PROBES))
+        return all(self._map(part).cached(row * self.spec.row_bytes, 1)
+                   for part, row in zip(parts[some].tolist(), within[some].tolist(), strict=True))
+
+    def _share(self, rows: NDArray[np.int64], order: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+        """Share the rows out among threads, a few neighbours at a time."""
+        step = max(1, TASK_BYTES // self.spec.row_bytes)
         tasks = [order[start:start + step] for start in range(0, len(order), step)]
         if len(tasks) == 1:
             self._task(rows, tasks[0], out)
@@ -172,13 +199,6 @@ class TableReader:
             work()
             for helper in helpers:
                 helper.result()
-
-    def _held(self, rows: NDArray[np.int64]) -> bool:
-        """Whether the system seems to hold these rows: the beginnings of a few of them."""
-        some = rows[np.linspace(0, len(rows) - 1, min(PROBES, len(rows))).astype(np.int64)]
-        parts = np.searchsorted(self._starts, some, side="right") - 1
-        return all(self._map(part).cached(row * self.spec.row_bytes, 1)
-                   for part, row in zip(parts.tolist(), (some - self._starts[parts]).tolist(), strict=True))
 
     def _task(self, rows: NDArray[np.int64], places: NDArray[np.int64], out: NDArray[np.float32]) -> None:
         """Read the rows at ``places`` of ``rows``, which are in the order of the files."""

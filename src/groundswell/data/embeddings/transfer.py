@@ -79,11 +79,14 @@ class MappedPart:
             out[place] = self.rows[row]
 
     def _fetch(self, rows: NDArray[np.int64]) -> None:
-        # A map waits for the disk once for each row; asked for all of them beforehand, the disk works on many at once.
-        length = self.spec.row_bytes
-        if self.cached(int(rows[0]) * length, 1) is False:
-            for row in np.unique(rows).tolist():
-                os.posix_fadvise(self._descriptor, row * length, length, os.POSIX_FADV_WILLNEED)
+        if self.cached(int(rows[0]) * self.spec.row_bytes, 1) is False:
+            self.ask(rows)
+
+    def ask(self, rows: NDArray[np.int64]) -> None:
+        """Have the system begin to read rows. A map waits for the disk once for each row, a reader once for each run;
+        asked for all of them beforehand, the disk works on many at once."""
+        for row in np.unique(rows).tolist():
+            os.posix_fadvise(self._descriptor, row * self.spec.row_bytes, self.spec.row_bytes, os.POSIX_FADV_WILLNEED)
 
     def transfer(self, rows: NDArray[np.int64], places: NDArray[np.int64], out: NDArray[np.float32]) -> None:
         """Fill ``out[places[i]]`` with row ``rows[i]``, neighbouring rows at once: for large rows.
