@@ -9,6 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 Points = NDArray[np.float64]
 Codes = NDArray[np.int64]
 _NEIGHBOURS = 8
+_ALL_PAIRS = 256
 
 
 class ClusterTree:
@@ -16,9 +17,9 @@ class ClusterTree:
 
     Clusters are joined by the criterion of Ward (1963): those first whose joining adds least to the squared distances
     from the middles of clusters. Only a cluster and the eight whose middles are nearest to its own are compared, and
-    these are looked up anew whenever half of the clusters are gone; of the last nine all pairs are. In each round all
-    pairs that are each other's best are joined at once, which makes the tree that joining one at a time would. That
-    needs neither the matrix of all distances nor its time: 100,000 units take some seconds and 200 MB.
+    these are looked up anew whenever half of the clusters are gone; of the last 256 all pairs are compared. In each
+    round all pairs that are each other's best are joined at once, which makes the tree that joining one at a time
+    would. That needs neither the matrix of all distances nor its time: 100,000 units take some seconds and 200 MB.
 
     Args:
         points: coordinates of the units, float64, shape (u, columns). The tree is a pure function of them in their
@@ -74,9 +75,10 @@ def _joined(points: Points, weight: Points) -> Codes:
 
 def _beside(middle: Points) -> Codes:
     # Pairs of clusters of which one is among the nearest of the other, shape (pairs, 2).
-    near = min(_NEIGHBOURS, len(middle) - 1)
-    others = NearestNeighbors(n_neighbors=near).fit(middle).kneighbors(return_distance=False)
-    return _distinct(np.column_stack([np.repeat(np.arange(len(middle)), near), others.ravel()]))
+    if len(middle) <= _ALL_PAIRS:
+        return np.column_stack(np.triu_indices(len(middle), 1))
+    others = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(middle).kneighbors(return_distance=False)
+    return _distinct(np.column_stack([np.repeat(np.arange(len(middle)), _NEIGHBOURS), others.ravel()]))
 
 
 def _distinct(edges: Codes) -> Codes:

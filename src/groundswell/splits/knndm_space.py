@@ -21,6 +21,10 @@ _TREE_UP_TO = 12
 """Columns that a k-d tree is of use for; with more, comparing with all is faster."""
 
 
+_FEW = 5_000
+"""Fewer questions than this are answered before threads have been started."""
+
+
 class Space(ABC):
     """Samples in a space with a distance.
 
@@ -68,7 +72,7 @@ class Space(ABC):
         if self._in_tree:
             # Sliding midpoints build in half the time of medians and answer as fast on points that cluster.
             tree = cKDTree(known, balanced_tree=False, compact_nodes=False)
-            return self._distance(np.asarray(tree.query(asked, workers=-1)[0], np.float64))
+            return self._distance(np.asarray(tree.query(asked, workers=-1 if len(asked) > _FEW else 1)[0], np.float64))
         nearest = pairwise_distances_argmin(asked, known)
         # Products of matrices find the nearest fast, but know a small distance badly.
         return self._distance(np.asarray(np.linalg.norm(asked - known[nearest], axis=1), np.float64))
