@@ -53,7 +53,8 @@ def evaluate_run(run: RunFolder, *, with_controls: bool = True, quiet: bool = Fa
         write_history(case.logs(), run.path / "figures" / "training_history.png")
         report = case.report(evaluation)
         run.set_status("evaluated", controls=with_controls)
-    return Judgement(evaluation.to_dict(), "\n".join(evaluation.conclusion), report)
+    told = [*evaluation.conclusion, *evaluation.note.get("marks", [])]
+    return Judgement(evaluation.to_dict(), "\n".join(told), report)
 
 
 def write_run_report(run: RunFolder) -> Path:
