@@ -26,7 +26,8 @@ def matching_in_words(settings: Mapping[str, Any]) -> list[str]:
         way = "folds by chance; " + ("no clusters come nearer" if settings["candidates"] else
                                      "samples lie no nearer to one another than predictions to them")
     return [f"Median distance to the nearest sample: {median['prediction_to_samples']} from where predictions are "
-            f"made; {median['tested_to_other_folds']} from tested samples to other folds ({median['tested_to_training']} to "
-            f"training), and {median['random_to_other_folds']} if folds were by chance.",
+            f"made; {median['tested_to_other_folds']} from tested samples to other folds "
+            f"({median['tested_to_training']} to training), and {median['random_to_other_folds']} if folds were by "
+            "chance.",
             f"{way[0].upper()}{way[1:]}: mean difference (Wasserstein) {said(settings['w'])}, by chance "
             f"{said(settings['w_random'])}, of what training keeps {said(settings['w_of_training'])}."]
