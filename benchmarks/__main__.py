@@ -9,7 +9,16 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import biodiversity_splits, biodiversity_store, das, geomag, geomag_engine, geomag_networks, loader
+from benchmarks import (
+    biodiversity_knndm,
+    biodiversity_splits,
+    biodiversity_store,
+    das,
+    geomag,
+    geomag_engine,
+    geomag_networks,
+    loader,
+)
 
 KNOWN = {
     "leave_one_out": das.leave_one_out, "clock_confound": das.clock_confound, "transfer": das.transfer,
