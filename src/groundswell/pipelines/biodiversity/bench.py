@@ -59,7 +59,7 @@ class TierReport:
         ratios: median over the batches of our time by another way's, of the same batch; ``warm`` only.
         holds, holds_cold: what becomes of the 50 ms: ``holds``, ``cannot`` (copying in memory, or the disk alone, takes
             longer) or ``missed``; None where it was not measured.
-        words: the same in words.
+        words: the same in sentences.
     """
 
     table: str
@@ -77,7 +77,7 @@ class TierReport:
     ratios: Mapping[str, float]
     holds: str
     holds_cold: str | None
-    words: str
+    words: Sequence[str]
 
 
 @dataclass(frozen=True)

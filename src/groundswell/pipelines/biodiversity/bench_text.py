@@ -22,12 +22,12 @@ class Verdict:
     Attributes:
         warm: ``holds``, ``cannot`` (copying as much in memory takes longer) or ``missed``, of the 95th percentile.
         cold: the same where nothing is in memory (``cannot``: the disk alone takes longer); None if not measured.
-        words: both in words.
+        words: a sentence on each.
     """
 
     warm: str
     cold: str | None
-    words: str
+    words: tuple[str, ...]
 
 
 def verdict(size: float, stored: float, asked: int, limits: Limits, warm: float, cold: float | None = None,
@@ -43,33 +43,30 @@ def verdict(size: float, stored: float, asked: int, limits: Limits, warm: float,
         cold: of a cold batch.
         served: of a warm batch from the endpoint.
     """
-    states: list[str | None] = []
-    words = []
-    for name, took, moved, rate, doing in (("warm", warm, size, limits.copy, "copying so much from memory to memory"),
-                                           ("cold", cold, stored, limits.disk, "reading so much from the disk")):
-        if took is None:
-            states.append(None)
-            continue
-        least = 1e3 * moved / rate if rate else None
-        because = f"{doing} takes {_ms(least)} at the measured {rate / 1e9:.2g} GB/s" if rate and least else ""
-        if least is not None and least > PROMISED_MS:
-            state, fit = "cannot", int(PROMISED_MS * asked / least)
-            words.append(f"{name} it cannot hold on this machine: a batch is {moved / 1e6:,.0f} MB, and {because}; 50 "
-                         f"ms are enough for {fit or 'not one'} of {asked} vectors (measured: p95 {_ms(took)})")
-        elif took <= PROMISED_MS:
-            state = "holds"
-            words.append(f"{name} it holds: p95 {_ms(took)}")
-        else:
-            state = "missed"
-            words.append(f"{name} it is missed: p95 {_ms(took)}" + (f", where {because}" if because else ""))
-        states.append(state)
+    state, said = _judged("Warm", warm, size, limits.copy, asked, "copying so much in memory")
+    words, cold_state = [said], None
+    if cold is not None:
+        cold_state, said = _judged("Cold", cold, stored, limits.disk, asked, "reading so much from the disk")
+        words.append(said)
     if served is not None:
-        words.append(f"over the {ENDPOINT} p95 is {_ms(served)}")
-    return Verdict(str(states[0]), states[1], "; ".join(words))
+        words.append(f"Over the {ENDPOINT}: p95 {_ms(served)} ms.")
+    return Verdict(state, cold_state, tuple(words))
 
 
-def _ms(value: float | None) -> str:
-    return f"{value:,.0f} ms" if value is not None and value >= 100 else f"{value:.3g} ms"
+def _judged(name: str, took: float, moved: float, rate: float | None, asked: int, doing: str) -> tuple[str, str]:
+    least = 1e3 * moved / rate if rate else 0.0
+    because = f"{doing} takes {_ms(least)} ms at the measured {rate / 1e9:.2g} GB/s" if rate else ""
+    if least > PROMISED_MS:
+        fit = int(PROMISED_MS * asked / least)
+        return "cannot", (f"{name}: less than 50 ms cannot be on this machine. A batch is {moved / 1e6:,.0f} MB, and "
+                          f"{because}; 50 ms are enough for {fit or 'not one'} of {asked} vectors. p95 {_ms(took)} ms.")
+    if took <= PROMISED_MS:
+        return "holds", f"{name}: less than 50 ms holds, p95 {_ms(took)} ms."
+    return "missed", f"{name}: less than 50 ms is missed, p95 {_ms(took)} ms" + (f"; {because}." if because else ".")
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def table_text(report: BenchReport) -> str:
@@ -92,8 +89,9 @@ def table_text(report: BenchReport) -> str:
         lines += _sentences(tier)
     used = {name for tier in report.tiers for name in tier.warm}
     lines += ["", *report.notes, *(f"{name}: {MEANING[name]}." for name in MEANING if name in used),
-              "of copy: GB/s as a share of one plain copy of as many bytes, again and again from the same place; of "
-              "disk: bytes in the files by cold p50, as a share of reading a file from end to end.",
+              "of copy: GB/s as a share of one plain copy of as many bytes (256 MiB at most) by one thread, again and "
+              "again from the same place; of disk: bytes in the files by cold p50, as a share of reading a file from "
+              "end to end.",
               "torch had one thread, as in a worker of its loader. Vectors and ids of every batch of every way were "
               "compared with the files, and are equal."]
     return "\n".join(lines)
@@ -111,13 +109,12 @@ def _sentences(tier: TierReport) -> list[str]:
             f"; {counts}.",
             f"  {READ} takes {tier.ratios[COPY]:.2f} of the time of the {COPY}, and is {1 / tier.ratios[USUAL]:.1f} "
             f"times as fast as the {USUAL}.{served}",
-            f"  Under 50 ms a batch: {tier.words}."]
+            *(f"  {words}" for words in tier.words)]
 
 
 def _row(tier: TierReport, name: str, limits: Limits) -> tuple[str, ...]:
     warm, cold = tier.warm[name], tier.cold.get(name)
     rate = tier.bytes / (warm.p50_ms / 1e3)
     of_disk = f"{tier.distinct_bytes / (cold.p50_ms / 1e3) / limits.disk:.0%}" if cold and limits.disk else ""
-    return (tier.table, name, f"{warm.p50_ms:.3g}", f"{warm.p95_ms:.3g}", f"{rate / 1e9:.2f}",
-            f"{rate / tier.copy_rate:.0%}", f"{cold.p50_ms:.3g}" if cold else "", f"{cold.p95_ms:.3g}" if cold else "",
-            of_disk)
+    return (tier.table, name, _ms(warm.p50_ms), _ms(warm.p95_ms), f"{rate / 1e9:.2f}", f"{rate / tier.copy_rate:.0%}",
+            _ms(cold.p50_ms) if cold else "", _ms(cold.p95_ms) if cold else "", of_disk)
