@@ -114,6 +114,17 @@ def test_rows_that_are_not_held_are_asked_for_beforehand_all_at_once(tmp_path, m
     assert asked == ([(0, 24), (48, 24)] if cached is False else [])
 
 
+def test_what_was_held_is_asked_about_again_after_a_moment_and_what_was_not_at_once(tmp_path, monkeypatch):
+    store, _ = filled(tmp_path / "s", rows_per_part=100)
+    said, asked, now = [False, True, False], [], [100.0]
+    monkeypatch.setattr(transfer.MappedPart, "cached", lambda *place: asked.append(place) or said[len(asked) - 1])
+    monkeypatch.setattr(transfer.time, "monotonic", lambda: now[0])
+    part = store.reader("vision_mean")._map(0)
+    assert [part.held(0), part.held(1), part.held(2)] == [False, True, True] and len(asked) == 2
+    now[0] += 2 * transfer.HELD_S
+    assert part.held(3) is False and len(asked) == 3
+
+
 @pytest.mark.parametrize("lost", [[1], [7, 8, 9], list(range(100, 200))])
 def test_unknown_ids_are_named(tmp_path, lost):
     store, _ = filled(tmp_path / "s")

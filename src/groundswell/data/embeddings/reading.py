@@ -160,13 +160,11 @@ class TableReader:
         sorted_rows = rows[order]
         parts = np.searchsorted(self._starts, sorted_rows, side="right") - 1
         within = sorted_rows - self._starts[parts]
-        held = self._held(parts, within)
-        if held and self.spec.dtype == "float32":
-            maps = {part: self._map(part).rows for part in set(parts.tolist())}
+        if self._held(parts, within):
+            maps = {part: self._map(part) for part in set(parts.tolist())}
+            scratch = maps[int(parts[0])].scratch()
             for place, part, row in zip(order.tolist(), parts.tolist(), within.tolist(), strict=True):
-                out[place] = maps[part][row]
-        elif held:
-            self._task(rows, order, out)
+                maps[part].copy(row, out[place], scratch)
         else:
             for part in np.unique(parts).tolist():
                 self._map(part).ask(within[parts == part])
@@ -175,7 +173,7 @@ class TableReader:
     def _held(self, parts: NDArray[np.int64], within: NDArray[np.int64]) -> bool:
         """Whether the system seems to hold these rows of parts: the beginnings of a few of them."""
         some = slice(None, None, max(1, len(parts) // FEW_PROBES))
-        return all(self._map(part).cached(row * self.spec.row_bytes, 1)
+        return all(self._map(part).held(row)
                    for part, row in zip(parts[some].tolist(), within[some].tolist(), strict=True))
 
     def _share(self, rows: NDArray[np.int64], order: NDArray[np.int64], out: NDArray[np.float32]) -> None:

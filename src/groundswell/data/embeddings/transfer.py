@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import mmap
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ PROBES = 8
 FEW = 16
 LONG_ROW_BYTES = 16 << 10
 """Rows from this length on are copied one by one: what numpy spends on each is little beside the copy."""
+HELD_S = 0.1
+"""For how long a part that was held is taken to be held still: asking costs as much as copying a few small rows. A
+batch that turns out not to be held takes longer than this, and the next one is asked about again."""
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 
 
@@ -39,6 +43,7 @@ class MappedPart:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         held = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
         self.rows: NDArray[Any] = np.frombuffer(held, spec.stored).reshape(-1, *spec.shape)
+        self._held_until = 0.0
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
@@ -63,6 +68,16 @@ class MappedPart:
         except OSError:  # this file system does not say
             return None
 
+    def held(self, row: int) -> bool | None:
+        """Whether the system seems to hold rows like this one: it holds this one's beginning, or held another's a
+        moment ago. None where that cannot be told."""
+        if self._held_until > (now := time.monotonic()):
+            return True
+        held = self.cached(row * self.spec.row_bytes, 1)
+        if held:
+            self._held_until = now + HELD_S
+        return held
+
     def take(self, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
         """Copy rows into ``out``, which has the stored type: for small rows."""
         self._fetch(rows)
@@ -79,7 +94,7 @@ class MappedPart:
             out[place] = self.rows[row]
 
     def _fetch(self, rows: NDArray[np.int64]) -> None:
-        if self.cached(int(rows[0]) * self.spec.row_bytes, 1) is False:
+        if self.held(int(rows[0])) is False:
             self.ask(rows)
 
     def ask(self, rows: NDArray[np.int64]) -> None:
@@ -103,7 +118,7 @@ class MappedPart:
             InputError: the part ends early.
         """
         length, plain = self.spec.row_bytes, self.spec.dtype == "float32"
-        scratch = np.empty(min(BLOCK, self.spec.values), self.spec.stored)
+        scratch = self.scratch()
         for run in _runs(rows, length):
             offset = int(rows[run.start]) * length
             cached = self.cached(offset, (run.stop - run.start) * length) is True
@@ -111,10 +126,21 @@ class MappedPart:
                 self._fill([out[place].reshape(-1).view(np.uint8).data for place in places[run]], offset)
                 continue
             for row, place in zip(rows[run].tolist(), places[run].tolist(), strict=True):
-                if plain:
-                    np.copyto(out[place], self.rows[row])
+                if cached:
+                    self.copy(row, out[place], scratch)
                 else:
-                    self._decode(row, out[place].reshape(-1), scratch, cached)
+                    self._decode(row, out[place].reshape(-1), scratch, False)
+
+    def scratch(self) -> NDArray[Any]:
+        """What :meth:`copy` takes."""
+        return np.empty(min(BLOCK, self.spec.values), self.spec.stored)
+
+    def copy(self, row: int, out: NDArray[np.float32], scratch: NDArray[Any]) -> None:
+        """Fill ``out`` with a row from the map; ``scratch``, of the stored type, takes a piece of it on the way."""
+        if self.spec.dtype == "float32":
+            np.copyto(out, self.rows[row])
+        else:
+            self._decode(row, out.reshape(-1), scratch, True)
 
     def _decode(self, row: int, out: NDArray[np.float32], scratch: NDArray[Any], cached: bool) -> None:
         stored = self.rows[row].reshape(-1)
