@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import (
     biodiversity_knndm,
+    biodiversity_place,
     biodiversity_splits,
     biodiversity_store,
     das,
@@ -28,7 +29,7 @@ KNOWN = {
     "geomag_leak": geomag.leak, "geomag_planted": geomag.planted, "geomag_null": geomag.null,
     "geomag_workers": geomag_engine.workers, "geomag_memory": geomag_engine.memory, "geomag_study": geomag_engine.study,
     "biodiversity_splits": biodiversity_splits.splits, "biodiversity_knndm": biodiversity_knndm.knndm,
-    "biodiversity_store": biodiversity_store.store,
+    "biodiversity_store": biodiversity_store.store, "biodiversity_place": biodiversity_place.place,
 }
 RESULTS = Path(__file__).parent / "results"
 
