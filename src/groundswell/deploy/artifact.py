@@ -44,6 +44,7 @@ def _place_of_seal(data: bytes) -> int:
     # Between key and value protobuf writes the value's tag and length, one byte each.
     place = key + len(_SEAL_KEY) + 2
     return place if key >= 0 and place + len(_BLANK) <= len(data) else -1
+_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 
 
 class Artifact:
@@ -98,7 +99,7 @@ class Artifact:
         return cls(path, session, metadata)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Outputs of the graph by name.
+        """Outputs of the graph by name; inputs are given as what the graph was written for, float32 or float64.
 
         Raises:
             InputError: an input is missing or has a shape that the model does not take.
@@ -107,7 +108,7 @@ class Artifact:
         for name, expected in self._inputs.items():
             if name not in inputs:
                 raise InputError(f"The model needs the input '{name}'", where=self.path)
-            value = np.ascontiguousarray(inputs[name], np.float32)
+            value = np.ascontiguousarray(inputs[name], _TYPES.get(expected.type, np.float32))
             fits = len(expected.shape) == value.ndim and all(
                 not isinstance(size, int) or size == found
                 for size, found in zip(expected.shape, value.shape, strict=True))
