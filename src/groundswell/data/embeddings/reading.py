@@ -101,7 +101,7 @@ class TableReader:
 
         Args:
             rows: int64 (n,), valid positions.
-            out: float32, C-contiguous, writable, shape (n, *shape of a row).
+            out: float32, C-contiguous, writable, shape (n, ...) with that of a row.
 
         Raises:
             ValueError: ``out`` is not as said.

@@ -176,7 +176,7 @@ class EmbeddingStore:
         Args:
             table: its name.
             ids: int64 (n,).
-            out: float32, C-contiguous, shape (n, *shape of a row), filled and returned; a new array when absent.
+            out: float32, C-contiguous, shape (n, ...) with that of a row, filled and returned; a new array when absent.
             missing: ``nan`` gives NaN for vectors that are missing; ``refuse`` raises.
 
         Raises:

@@ -35,7 +35,7 @@ class MappedPart:
     """A part's rows as a memory map, and a descriptor to read them by; let go of when nobody refers to it.
 
     Attributes:
-        rows: (rows, *shape of a row), as stored; read-only.
+        rows: (rows, ...) with the shape of a row, as stored; read-only.
     """
 
     def __init__(self, path: Path, spec: TableSpec) -> None:
@@ -112,7 +112,7 @@ class MappedPart:
         Args:
             rows: int64 (n,), ascending.
             places: int64 (n,).
-            out: float32 (m, *shape of a row), C-contiguous.
+            out: float32 (m, ...) with the shape of a row, C-contiguous.
 
         Raises:
             InputError: the part ends early.

@@ -94,7 +94,7 @@ class Tier:
 
     @property
     def tensor(self) -> torch.Tensor:
-        """The buffer that is kept: float32 (batch_size, *shape), its memory in use."""
+        """The buffer that is kept: float32 (batch_size, ...) with the shape of a row, its memory in use."""
         if self._tensor is None:
             self._tensor = torch.ones((self.batch_size, *self.spec.shape))
         return self._tensor
