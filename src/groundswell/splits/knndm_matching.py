@@ -103,7 +103,7 @@ def knndm_folds(points: ArrayLike, prediction_points: ArrayLike, folds: int, *,
     For each of the numbers of clusters, from as many as folds to as many as units, clusters are cut from one tree (see
     :class:`groundswell.splits.knndm_clusters.ClusterTree`) and merged along the principal axis (see
     :func:`groundswell.splits.knndm_clusters.merge_into_folds`). No matrix of all distances is made; 100,000 places
-    take XX and YY GB. Folds depend on the seed and on which samples there are, not on their order
+    take some 20 seconds and 1 GB. Folds depend on the seed and on which samples there are, not on their order
     (samples at one point without ``units`` are told apart by theirs).
 
     Args:
