@@ -18,6 +18,7 @@ FORMAT = "groundswell.artifact.1"
 METADATA_KEY = "groundswell"
 _SEAL_KEY = "groundswell.sha256"
 _BLANK = "0" * 64
+_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 
 
 def sealed(model: Any) -> bytes:
@@ -44,7 +45,6 @@ def _place_of_seal(data: bytes) -> int:
     # Between key and value protobuf writes the value's tag and length, one byte each.
     place = key + len(_SEAL_KEY) + 2
     return place if key >= 0 and place + len(_BLANK) <= len(data) else -1
-_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 
 
 class Artifact:
