@@ -9,7 +9,19 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import biodiversity_splits, das, geomag, geomag_engine, geomag_networks, loader, symae, symae_rows
+from benchmarks import (
+    biodiversity_knndm,
+    biodiversity_place,
+    biodiversity_splits,
+    biodiversity_store,
+    das,
+    geomag,
+    geomag_engine,
+    geomag_networks,
+    loader,
+    symae,
+    symae_rows,
+)
 
 KNOWN = {
     "leave_one_out": das.leave_one_out, "clock_confound": das.clock_confound, "transfer": das.transfer,
@@ -18,8 +30,9 @@ KNOWN = {
     "geomag_mlp": geomag_networks.mlp, "geomag_bf16": geomag_networks.bf16,
     "geomag_leak": geomag.leak, "geomag_planted": geomag.planted, "geomag_null": geomag.null,
     "geomag_workers": geomag_engine.workers, "geomag_memory": geomag_engine.memory, "geomag_study": geomag_engine.study,
-    "biodiversity_splits": biodiversity_splits.splits, "symae_step": symae.step,
-    "symae_rows": symae_rows.rows,
+    "biodiversity_splits": biodiversity_splits.splits, "biodiversity_knndm": biodiversity_knndm.knndm,
+    "biodiversity_store": biodiversity_store.store, "biodiversity_place": biodiversity_place.place,
+    "symae_step": symae.step, "symae_rows": symae_rows.rows,
 }
 RESULTS = Path(__file__).parent / "results"
 

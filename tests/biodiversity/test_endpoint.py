@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from published_files import SHAPE, WIDTH, hub_folder, observations
 from safetensors import safe_open
 
+from groundswell.cli.main import main
 from groundswell.core.errors import FailureError, InputError
 from groundswell.data.embeddings.store import EmbeddingStore
 from groundswell.pipelines.biodiversity import endpoint
@@ -183,6 +184,13 @@ def test_a_port_that_is_taken_is_an_input_error(store: EmbeddingStore) -> None:
                 serve(store.path, port)
 
 
+def test_the_command_refuses_what_it_cannot_serve_or_listen_on(store: EmbeddingStore, tmp_path: Path,
+                                                               capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([str(tmp_path)], [str(store.path), "--port", "70000"]):
+        assert main(["biodiversity", "serve", *words]) == 2
+    assert "port 70000" in capsys.readouterr().err
+
+
 def test_a_store_without_observations_is_not_served(tmp_path: Path) -> None:
     EmbeddingStore.create(tmp_path / "store")
     with pytest.raises(InputError, match="no observations"):
@@ -230,11 +238,16 @@ def test_an_answer_of_something_else_is_a_failure(answer: bytes) -> None:
 
 
 def test_ctrl_c_ends_serving(store: EmbeddingStore) -> None:
-    program = "import sys; from groundswell.pipelines.biodiversity.endpoint import serve; serve(sys.argv[1])"
-    with subprocess.Popen([sys.executable, "-c", program, str(store.path)], stderr=subprocess.PIPE, text=True) as child:
+    program = "import sys; from groundswell.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", program, "biodiversity", "serve", str(store.path)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as child:
         assert child.stderr is not None
         line = child.stderr.readline()
         address = line.split(" at ")[1].split(";")[0]
+        assert address.startswith("http://127.0.0.1:")
         assert same(fetch_batch(address, WITH_VISION), get_training_batch(store, WITH_VISION))
+        with pytest.raises(InputError, match="not 1001"):
+            fetch_batch(address, WITH_VISION[:1] * 1001)
+        assert len(fetch_batch(address, WITH_VISION[:1] * 1000, include_vision=False)["species"]) == 1000
         child.send_signal(2)
         assert child.wait(20) == 0

@@ -21,7 +21,8 @@ def groundswell(*words: str, **settings: str) -> subprocess.CompletedProcess[str
                           env={**os.environ, **settings})
 
 
-@pytest.mark.parametrize("words", [["--help"], ["das", "--help"], ["das", "train", "--help"], ["predict", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], ["das", "--help"], ["das", "train", "--help"], ["predict", "--help"],
+                                   ["biodiversity", "train", "--help"]])
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
     code = (f"import sys; from groundswell.cli.main import main; status = main({words!r}); "
             f"print(sorted(set(sys.modules) & set({HEAVY!r})), status, file=sys.stderr)")

@@ -55,15 +55,17 @@ def test_rows_come_back_by_id_in_the_order_asked_for(tmp_path_factory, data):
         np.testing.assert_array_equal(opened.gather("t"), rows[np.argsort(ids)])
 
 
+@pytest.mark.parametrize("alone", [True, False])
 @pytest.mark.parametrize("cached", [True, False, None])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_large_rows_are_the_same_copied_from_maps_or_read_from_files(tmp_path, monkeypatch, dtype, cached):
+def test_large_rows_are_the_same_copied_from_maps_or_read_from_files(tmp_path, monkeypatch, dtype, cached, alone):
     spec = TableSpec("vision", (3, 1000), dtype)
     store, by_id = filled(tmp_path / "s", spec)
     ids = np.array([7, 10, 13, 70, 16, 10, 40, 43, 46, 73])
     small = store.read("vision", ids)
     monkeypatch.setattr(reading, "LARGE_ROW_BYTES", 1)
     monkeypatch.setattr(reading, "TASK_BYTES", 2 * spec.row_bytes)
+    monkeypatch.setattr(reading, "PARALLEL_BYTES", (1 << 30) * alone)
     monkeypatch.setattr(transfer, "BLOCK", 700)
     monkeypatch.setattr(transfer.MappedPart, "cached", lambda *place: cached)
     out = np.full((len(ids), 3, 1000), np.nan, np.float32)
@@ -71,6 +73,14 @@ def test_large_rows_are_the_same_copied_from_maps_or_read_from_files(tmp_path, m
     np.testing.assert_array_equal(out, small)
     tolerance = {"float32": 0, "float16": 2**-11, "bfloat16": 2**-8}[dtype]
     np.testing.assert_allclose(out, [by_id[i] for i in ids.tolist()], rtol=tolerance, atol=1e-6 * (dtype == "float16"))
+
+
+@pytest.mark.parametrize("long", [1, 1 << 30])
+def test_small_rows_of_several_parts_are_the_same_one_by_one_and_all_at_once(tmp_path, monkeypatch, long):
+    store, by_id = filled(tmp_path / "s", count=80, rows_per_part=40)
+    monkeypatch.setattr(transfer, "LONG_ROW_BYTES", long)
+    ids = np.random.default_rng(3).choice(sorted(by_id), 100)
+    np.testing.assert_array_equal(store.read("vision_mean", ids), [by_id[i] for i in ids.tolist()])
 
 
 def test_a_read_that_the_system_cuts_short_is_gone_on_with(tmp_path, monkeypatch):
@@ -90,7 +100,7 @@ def test_what_the_system_holds_is_recognised(tmp_path):
     part.path.read_bytes()
     if part.cached(0, 1) is None:
         pytest.skip("this system cannot say what it holds")
-    assert part.cached(0, 3 * spec.row_bytes) and part.cached(3 * spec.row_bytes - 1, 1, 1)
+    assert part.cached(0, 3 * spec.row_bytes) and part.cached(3 * spec.row_bytes - 1, 1)
     assert not part.cached(0, 4 * spec.row_bytes), "bytes after the end are not held"
 
 
@@ -102,6 +112,17 @@ def test_rows_that_are_not_held_are_asked_for_beforehand_all_at_once(tmp_path, m
     monkeypatch.setattr(transfer.MappedPart, "cached", lambda *place: cached)
     np.testing.assert_array_equal(store.read("vision_mean", np.array([13, 7, 13])), [by_id[i] for i in (13, 7, 13)])
     assert asked == ([(0, 24), (48, 24)] if cached is False else [])
+
+
+def test_what_was_held_is_asked_about_again_after_a_moment_and_what_was_not_at_once(tmp_path, monkeypatch):
+    store, _ = filled(tmp_path / "s", rows_per_part=100)
+    said, asked, now = [False, True, False], [], [100.0]
+    monkeypatch.setattr(transfer.MappedPart, "cached", lambda *place: asked.append(place) or said[len(asked) - 1])
+    monkeypatch.setattr(transfer.time, "monotonic", lambda: now[0])
+    part = store.reader("vision_mean")._map(0)
+    assert [part.held(0), part.held(1), part.held(2)] == [False, True, True] and len(asked) == 2
+    now[0] += 2 * transfer.HELD_S
+    assert part.held(3) is False and len(asked) == 3
 
 
 @pytest.mark.parametrize("lost", [[1], [7, 8, 9], list(range(100, 200))])

@@ -23,6 +23,7 @@ import typer.main
 from groundswell.cli.main import build_app
 from groundswell.core.recipe import keys_of
 from groundswell.core.registry import discover, get_pipeline
+from groundswell.pipelines.biodiversity.simulate.recipe import SimulateRecipe as SimulateStoreRecipe
 from groundswell.pipelines.das.simulate.recipe import SimulateRecipe
 from groundswell.pipelines.geomag.building.recipe import BuildRecipe
 from groundswell.pipelines.geomag.simulate.recipe import SimulateRecipe as SimulateWindowsRecipe
@@ -33,7 +34,7 @@ PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("README.md
 PAGES = [page for page in PAGES if "_build" not in page.parts and "gallery" not in page.parts]
 FENCE = re.compile(r"^(?P<fence>```+)(?P<kind>[^\n]*)\n(?P<body>.*?)^(?P=fence)[ \t]*$", re.MULTILINE | re.DOTALL)
 KNOBS = {("das", "simulate"): SimulateRecipe, ("geomag", "simulate"): SimulateWindowsRecipe,
-         ("geomag", "build"): BuildRecipe}
+         ("geomag", "build"): BuildRecipe, ("biodiversity", "simulate"): SimulateStoreRecipe}
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -73,7 +74,7 @@ RUN = [page for page in EXAMPLES if examples(page)]
 
 def test_rooms_and_pipelines_have_examples() -> None:
     assert {page.stem for page in RUN} >= {"core", "data", "splits", "models", "train", "evaluate", "deploy", "das",
-                                           "geomag"}
+                                           "geomag", "biodiversity", "biodiversity-simulator"}
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)

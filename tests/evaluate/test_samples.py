@@ -97,6 +97,24 @@ def test_where_all_answers_are_right_clusters_count_as_trials():
     assert clustered(Estimate(0.3, why="one group alone"), 1, 0.95).low is None
 
 
+def test_a_handful_of_hits_has_an_interval_that_holds_the_truth():
+    """At chance among hundreds of species four of seven hundred are right: resamples of clusters alone, most of which
+    had none, say twice as often as they may that the truth is elsewhere."""
+    rng = np.random.default_rng(0)
+    group, truth, held, alone = rng.integers(0, 15, 700), 0.006, [], []
+    for seed in range(200):
+        hits = (rng.uniform(size=700) < truth).astype(np.int64)
+        p = Predictions.of(np.arange(700).astype(str).astype(object), hits, np.tile([0.0, 1.0], (700, 1)), "ab")
+        found = accuracy_of(p, group, QUICK, level="sample", seed=seed)
+        narrow = accuracy_of(p, group, QUICK, level="window", seed=seed)
+        held.append(found.low <= truth <= found.high)
+        alone.append(narrow.low is not None and narrow.low <= truth <= narrow.high)
+    assert np.mean(held) >= 0.93
+    assert np.mean(alone) < 0.92
+    many = Estimate(0.5, 0.2, 0.8, "bootstrap")
+    assert clustered(many, 5, 0.95, 100) is many
+
+
 def test_one_cluster_has_a_score_without_an_interval_and_says_why():
     table = species_table(100, 8, places=1)
     manifest = split_by(table, new_places=0.0)

@@ -18,6 +18,7 @@ FORMAT = "groundswell.artifact.1"
 METADATA_KEY = "groundswell"
 _SEAL_KEY = "groundswell.sha256"
 _BLANK = "0" * 64
+_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 
 
 def sealed(model: Any) -> bytes:
@@ -98,7 +99,7 @@ class Artifact:
         return cls(path, session, metadata)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Outputs of the graph by name.
+        """Outputs of the graph by name; inputs are given as what the graph was written for, float32 or float64.
 
         Raises:
             InputError: an input is missing or has a shape that the model does not take.
@@ -107,7 +108,7 @@ class Artifact:
         for name, expected in self._inputs.items():
             if name not in inputs:
                 raise InputError(f"The model needs the input '{name}'", where=self.path)
-            value = np.ascontiguousarray(inputs[name], np.float32)
+            value = np.ascontiguousarray(inputs[name], _TYPES.get(expected.type, np.float32))
             fits = len(expected.shape) == value.ndim and all(
                 not isinstance(size, int) or size == found
                 for size, found in zip(expected.shape, value.shape, strict=True))

@@ -59,13 +59,16 @@ def export_onnx(what: Exportable, path: Path, samples: Callable[[], Iterable[Arr
 
     Raises:
         MissingExtraError: the extra ``export`` is not installed.
-        InputError: the samples to compare on cannot be read.
+        InputError: the file's name does not end in .onnx, or the samples to compare on cannot be read.
         RefusedError: no exporter's graph agrees with the network; nothing is written.
     """
+    path = Path(path)
+    if path.suffix != ".onnx":
+        raise InputError("An exported model is known by a name that ends in .onnx", where=path,
+                         fix="Name the file so, as model.onnx")
     require("onnxscript", extra="export", purpose="Exporting to ONNX")
     onnx = require("onnx", extra="export", purpose="Exporting to ONNX")
     runtime = require("onnxruntime", extra="export", purpose="Checking the exported file")
-    path = Path(path)
     refused: dict[str, str] = {}
     for exporter, write in (("dynamo", _by_export), ("trace", _by_trace)):
         try:

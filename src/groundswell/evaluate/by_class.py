@@ -91,7 +91,7 @@ def by_class(predictions: Predictions, group: NDArray[np.int64], exposure: Expos
         why = "" if enough else too_few(tested, "sample", recipe)
         rows.append(ClassRow(
             name, None if trained is None else float(trained[k]), tested, int(groups[k]), int(unseen[k]),
-            clustered(recall[k], int(groups[k]), recipe.confidence) if enough else Estimate(None, why=why),
+            clustered(recall[k], int(groups[k]), recipe.confidence, tested) if enough else Estimate(None, why=why),
             float(each["precision"][k]) if enough else None, float(each["f1"][k]) if enough else None,
             float(among[k] / tested) if enough and among is not None else None,
             predictions.classes[worst] if times and enough else "", times if enough else 0, why))

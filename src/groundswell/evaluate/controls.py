@@ -41,6 +41,8 @@ class Control:
         means: what follows when a null control scores above its level, to follow a colon.
         constant: it gives one answer to everything, so that its level is the majority rate even where that of other
             null controls is chance (see :func:`groundswell.evaluate.verdicts.judge`).
+        learns_frequencies: it is a network that can learn which class is the most frequent, and from nothing else: a
+            score up to the majority rate says nothing of it.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Control:
     knows: str = ""
     means: str = ""
     constant: bool = False
+    learns_frequencies: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,8 @@ PERMUTED_SAMPLES = replace(
     says="The same network, trained and tested the same way after the classes of the samples were dealt out anew (of "
          "1,000 deals by chance, the one that tells least about the true classes); it is scored against the dealt "
          "classes.",
-    means="classes dealt by chance can only be found again in samples that were seen in training: the split leaks.")
+    means="classes dealt by chance can only be found again in samples that were seen in training: the split leaks.",
+    learns_frequencies=True)
 """The same where each sample is a unit."""
 
 

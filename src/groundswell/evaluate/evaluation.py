@@ -211,7 +211,8 @@ def evaluate(predictions: Predictions, table: SampleTable, recipe: EvaluateRecip
     return Evaluation(
         unit, tuple(sorted({int(f) for f in predictions.fold if f >= 0})), windows, units, temperatures, pairs, scored,
         answer_rows(answered, predictions, table),
-        conclusion(units, [(s.control, s.scores, s.verdict) for s in scored], recipe.confidence, more), facts, lacking,
+        conclusion(units, [(s.control, s.scores, s.verdict) for s in scored], recipe.confidence, more,
+                   skill=skill is None or skill.state not in ("none", "below")), facts, lacking,
         recipe, {"windows": predictions, "units": answered}, strata, skill, unseen,
         by_class(answered, group, exposure, recipe, seed=seed) if samples else [],
         {} if prevalence is None else dict(zip(units.classes, prevalence.tolist(), strict=True)))

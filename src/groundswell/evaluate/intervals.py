@@ -19,6 +19,7 @@ from groundswell.core.seeds import derive_seed
 
 FloatArray = NDArray[np.float64]
 _CHUNK = 4_000_000  # numbers held at once while resampling
+_FEW = 10  # right, or wrong
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Estimate:
     Attributes:
         value: ``None`` where it is not defined.
         low, high: ends of the interval, ``None`` where there is none.
-        method: "wilson", "bootstrap", "wilson of groups" or "".
+        method: "wilson", "bootstrap", "wilson of groups", "bootstrap and wilson" or "".
         why: why there is no value or no interval; else empty.
     """
 
@@ -67,14 +68,29 @@ def accuracy_estimate(hits: float, trials: float, confidence: float) -> Estimate
     return Estimate(hits / trials, low, high, "wilson")
 
 
-def clustered(estimate: Estimate, groups: int, confidence: float) -> Estimate:
+def clustered(estimate: Estimate, groups: int, confidence: float, trials: int = 0) -> Estimate:
     """A share with the interval of its bootstrap or, where that has none (all right, none right, undefined in many
     resamples), with Wilson's interval of as many trials as there are groups: neighbours that answer alike count once.
+
+    Where fewer than ten are right, or wrong, the bootstrap's interval is widened to hold Wilson's of single samples:
+    resamples of so few know nothing of groups that had none by chance, and come out narrower than even independent
+    samples allow.
+
+    Args:
+        estimate: of the bootstrap.
+        groups: that were drawn.
+        confidence: of the interval.
+        trials: samples that the share is of; 0 where the interval is not to be widened.
     """
-    if estimate.value is None or estimate.low is not None or groups < 2:
+    if estimate.value is None or groups < 2:
         return estimate
-    low, high = wilson(estimate.value * groups, groups, confidence)
-    return Estimate(estimate.value, low, high, "wilson of groups")
+    if estimate.low is None or estimate.high is None:
+        low, high = wilson(estimate.value * groups, groups, confidence)
+        return Estimate(estimate.value, low, high, "wilson of groups")
+    if not trials or min(estimate.value, 1 - estimate.value) * trials >= _FEW:
+        return estimate
+    low, high = wilson(estimate.value * trials, trials, confidence)
+    return Estimate(estimate.value, min(low, estimate.low), max(high, estimate.high), "bootstrap and wilson")
 
 
 def sums_by_group(group: NDArray[np.int64], column: NDArray[np.int64], columns: int,

@@ -110,7 +110,7 @@ def score(predictions: Predictions, group: NDArray[np.int64], recipe: EvaluateRe
     confusion = confusion_matrix(predictions.truth, predictions.predicted, classes)
     metrics = _margin_estimates(predictions, group, recipe, seed, prevalence, refuses(level, classes))
     if level == "sample":
-        metrics["accuracy"] = clustered(metrics["accuracy"], groups, recipe.confidence)
+        metrics["accuracy"] = clustered(metrics["accuracy"], groups, recipe.confidence, len(predictions))
     elif level != "window":
         metrics["accuracy"] = accuracy_estimate(float(np.trace(confusion)), float(confusion.sum()), recipe.confidence)
     metrics.update(area_estimates(predictions, group, groups, recipe, seed))
@@ -132,7 +132,7 @@ def accuracy_of(predictions: Predictions, group: NDArray[np.int64], recipe: Eval
     statistics = sums_by_group(np.tile(dense, 2), np.repeat([0, 1], len(hits)), 2, np.append(hits, np.ones(len(hits))))
     found = bootstrap(statistics, lambda sums: {"accuracy": sums[:, 0] / sums[:, 1]}, resamples=recipe.bootstrap,
                       confidence=recipe.confidence, seed=seed)["accuracy"]
-    return clustered(found, statistics.shape[0], recipe.confidence) if level == "sample" else found
+    return clustered(found, statistics.shape[0], recipe.confidence, len(hits)) if level == "sample" else found
 
 
 def _by_class(classes: tuple[str, ...], confusion: FloatArray, curves: dict[str, Curves], recipe: EvaluateRecipe,

@@ -22,11 +22,13 @@ class Verdict:
             nobody); "rival" for a rival, "not run".
         sentence: the same in words.
         beaten: whether the model's lower bound lies above the control's upper bound; ``None`` if not run.
+        ahead: of a rival, whether the model is better on the same units.
     """
 
     state: Literal["inside", "above", "below", "rival", "not run"]
     sentence: str
     beaten: bool | None = None
+    ahead: bool = False
 
 
 def judge(control: Control, scores: Scores, model: Scores, difference: Estimate, confidence: float,
@@ -34,8 +36,8 @@ def judge(control: Control, scores: Scores, model: Scores, difference: Estimate,
     """Hold a control's accuracy against its level and against the model's.
 
     The level of a null control is the majority rate; where samples are units it is chance, for all controls but a
-    constant one: with hundreds of classes the most frequent tested one can be far above what guessing scores, and a
-    control that finds half of that has found something.
+    constant one and one that may learn which class is the most frequent: with hundreds of classes that one can be far
+    above what guessing scores, and a control that finds half of it has found something.
 
     Args:
         control: which.
@@ -50,9 +52,11 @@ def judge(control: Control, scores: Scores, model: Scores, difference: Estimate,
         return Verdict("not run", f"Not scored: {theirs.why or 'no event it was tested on has a known class'}.")
     beaten = ours.low is not None and ours.low > theirs.high
     if control.kind == "rival":
-        return Verdict("rival", _against_rival(control, theirs, ours, difference, beaten, model.level), beaten)
+        ahead = beaten or (difference.low is not None and difference.low > 0)
+        return Verdict("rival", _against_rival(control, theirs, ours, difference, ahead, model.level), beaten, ahead)
     percent, rate, unit, what = f"{confidence * 100:g} %", scores.majority_rate, model.level, "majority rate"
-    if unit == "sample" and chance is not None and not control.constant:
+    if unit == "sample" and chance is not None and not control.constant and not (
+            control.learns_frequencies and rate > chance):
         rate, what = chance, "chance rate"
     if theirs.low > rate:
         state: Literal["inside", "above", "below"] = "above"
@@ -72,13 +76,13 @@ def judge(control: Control, scores: Scores, model: Scores, difference: Estimate,
     return Verdict(state, text, beaten)
 
 
-def _against_rival(control: Control, theirs: Estimate, ours: Estimate, difference: Estimate, beaten: bool,
+def _against_rival(control: Control, theirs: Estimate, ours: Estimate, difference: Estimate, ahead: bool,
                    level: str) -> str:
     what = "samples" if level == "sample" else "events"
     if theirs.value is None or ours.value is None:
         return "There is nothing to compare."
     gap = _gap(difference, f"model minus rival on the same {what}")
-    if beaten or (difference.low is not None and difference.low > 0):
+    if ahead:
         text = f"The model is better than the rival {control.title}"
     elif difference.high is not None and difference.high < 0:
         text = f"The rival {control.title} is better than the model: use it instead, or find out why"
@@ -95,7 +99,7 @@ def _gap(difference: Estimate, what: str) -> str:
 
 
 def conclusion(units: Scores, controls: Sequence[tuple[Control, Scores | None, Verdict]], confidence: float,
-               more: Sequence[str] = ()) -> list[str]:
+               more: Sequence[str] = (), *, skill: bool = True) -> list[str]:
     """The headline and what follows from the controls, most important first.
 
     Args:
@@ -103,6 +107,8 @@ def conclusion(units: Scores, controls: Sequence[tuple[Control, Scores | None, V
         controls: each with its scores (``None`` if not run) and verdict.
         confidence: of all intervals.
         more: sentences to follow the headline.
+        skill: whether the score lies above chance, as far as that is known; where it does not, being ahead of a rival
+            is nothing to tell.
     """
     estimate = units.accuracy
     if estimate.value is None:
@@ -120,7 +126,8 @@ def conclusion(units: Scores, controls: Sequence[tuple[Control, Scores | None, V
                      f"The score's lower bound does not lie above the upper bound of: {_listed(unbeaten)}. "
                      "Until it does, the score is not evidence of skill.")
     lines += [verdict.sentence for _, verdict in nulls if verdict.state == "above"]
-    lines += [verdict.sentence for control, _, verdict in controls if verdict.state == "rival"]
+    lines += [verdict.sentence for _, _, verdict in controls
+              if verdict.state == "rival" and (skill or not verdict.ahead)]
     lines += [f"The control '{control.title}' was not run. {verdict.sentence.removeprefix('Not run: ')}"
               for control, scores, verdict in controls if scores is None]
     return lines

@@ -20,6 +20,8 @@ from groundswell.evaluate.report import ReportContext
 from groundswell.pipelines.workflow import Archive, Refit, Workflow, load_archive, workflow_of
 from groundswell.splits.manifest import SplitManifest
 
+_SIMULATED = "Simulated data: what follows was measured on samples that a program made, and says nothing of real ones."
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -53,7 +55,9 @@ def evaluate_run(run: RunFolder, *, with_controls: bool = True, quiet: bool = Fa
         write_history(case.logs(), run.path / "figures" / "training_history.png")
         report = case.report(evaluation)
         run.set_status("evaluated", controls=with_controls)
-    return Judgement(evaluation.to_dict(), "\n".join(evaluation.conclusion), report)
+    note = evaluation.note
+    told = [*([_SIMULATED] if note.get("simulated") else []), *evaluation.conclusion, *note.get("marks", [])]
+    return Judgement(evaluation.to_dict(), "\n".join(told), report)
 
 
 def write_run_report(run: RunFolder) -> Path:

@@ -190,8 +190,9 @@ def require_clean(manifest: SplitManifest, allow_leakage: str) -> dict[str, str]
         found = " ".join(finding.sentence(manifest.folds) for finding in manifest.audit.findings)
         raise RefusedError(f"The split leaks, so a score on it would mean little. {found}",
                            where=f"split.regime={manifest.regime}",
-                           fix="Use split.regime=grouped, kfold, leave_one_out or blocks with groups that hold "
-                               "together what belongs together, or give the reason to go on in split.allow_leakage")
+                           fix="Use split.regime=grouped, kfold, leave_one_out or blocks (of samples with a place also "
+                               "spatial or spatiotemporal) with groups that hold together what belongs together, or "
+                               "give the reason to go on in split.allow_leakage")
     return {"allow_leakage": allow_leakage.strip()}
 
 

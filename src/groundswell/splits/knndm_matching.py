@@ -29,16 +29,19 @@ from groundswell.core.progress import progress
 from groundswell.data.order import permutations
 from groundswell.splits.dealing import deal_units
 from groundswell.splits.knndm_clusters import ClusterTree, along_axis, merge_into_folds
-from groundswell.splits.knndm_space import Space, space_of
+from groundswell.splits.knndm_space import Space, check_points, space_of
 
 Codes = NDArray[np.int64]
 Distances = NDArray[np.float64]
 
-CANDIDATES = 60
+CANDIDATES = 45
 """Numbers of clusters that are tried, evenly spaced in their logarithm."""
+REFINED = 15
+"""Numbers that are tried thereafter, between the neighbours of the best."""
 LEVEL = 0.05
 MOST_SHARE = 0.5
-"""Of the samples in one fold; candidates with a larger one are not taken."""
+"""Of the samples in one fold; candidates with a larger one are not taken, but of two folds one may hold 60 %, and what
+is dealt whole may outweigh that."""
 PIECES = 100
 
 
@@ -48,7 +51,8 @@ class Candidate:
 
     Attributes:
         clusters: their number.
-        w: Wasserstein distance, in the unit of the space; where there are very many samples, of some of them.
+        w: Wasserstein distance, in the unit of the space; where there are very many samples, of some of them. Infinite,
+            and not measured, where a fold is too large to be taken (:data:`MOST_SHARE`).
         largest: share of the samples in the largest fold.
     """
 
@@ -99,7 +103,7 @@ def knndm_folds(points: ArrayLike, prediction_points: ArrayLike, folds: int, *,
     For each of the numbers of clusters, from as many as folds to as many as units, clusters are cut from one tree (see
     :class:`groundswell.splits.knndm_clusters.ClusterTree`) and merged along the principal axis (see
     :func:`groundswell.splits.knndm_clusters.merge_into_folds`). No matrix of all distances is made; 100,000 places
-    take about two minutes and 1 GB. Folds depend on the seed and on which samples there are, not on their order
+    take some 20 seconds and 1 GB. Folds depend on the seed and on which samples there are, not on their order
     (samples at one point without ``units`` are told apart by theirs).
 
     Args:
@@ -110,7 +114,7 @@ def knndm_folds(points: ArrayLike, prediction_points: ArrayLike, folds: int, *,
         space: where distances are measured: along great circles, or in straight lines between features.
         seed: of the folds by chance, and of the samples that are asked where there are very many.
         units: what is dealt whole: a code for each sample, int64, shape (n,); each sample by itself by default.
-        clusters: numbers of clusters to try; None tries :data:`CANDIDATES`.
+        clusters: numbers of clusters to try; None tries :data:`CANDIDATES`, then :data:`REFINED` around the best.
         mahalanobis: whether correlated features count once (feature).
 
     Raises:
@@ -119,6 +123,7 @@ def knndm_folds(points: ArrayLike, prediction_points: ArrayLike, folds: int, *,
     """
     given = np.asarray(points, np.float64)
     there = np.asarray(prediction_points, np.float64)
+    check_points(given, space, "sample")
     order = _canonical(given, units)
     unit = np.asarray(pd.factorize(order if units is None else units[order])[0], np.int64)
     total = int(unit.max(initial=-1)) + 1
@@ -137,7 +142,7 @@ def knndm_folds(points: ArrayLike, prediction_points: ArrayLike, folds: int, *,
     tested, w = tested_random, w_random
     if p < LEVEL:
         search = _Search(among, unit, wanted, rows, folds)
-        tried = search.best(_numbers(folds, search.tree.leaves, clusters))
+        tried = search.best(clusters)
         candidates = search.candidates
         distances = among.beyond_folds(tried.fold, np.arange(len(order)))
         matched = float(wasserstein_distance(distances, wanted))
@@ -165,26 +170,48 @@ class _Search:
         self._among, self._unit, self._wanted, self._rows, self._folds = among, unit, np.sort(wanted), rows, folds
         self._sizes = np.bincount(unit)
         points = np.column_stack([np.bincount(unit, column) / self._sizes for column in among.coordinates.T])
-        self.tree = ClusterTree(points)
+        self.tree = ClusterTree(points, self._sizes)
         self._position = along_axis(points)
+        # Two folds cannot both be below half.
+        self._limit, self._some = max(MOST_SHARE, 1.2 / folds), False
         self.candidates: tuple[Candidate, ...] = ()
 
-    def best(self, numbers: Sequence[int]) -> _Found:
-        """The folds of the number of clusters that matches best."""
-        tried = []
-        with progress(len(numbers), "Matching distances", unit="candidate") as bar:
-            for number in numbers:
-                fold = self._fold(number)
-                distances = self._among.beyond_folds(fold, self._rows)
-                largest = float(np.bincount(fold).max() / len(fold))
-                tried.append(Candidate(number, float(wasserstein_distance(distances, self._wanted)), largest))
-                bar.advance()
+    def best(self, clusters: Sequence[int] | None) -> _Found:
+        """The folds of the number of clusters that matches best; of all by default, first in wide steps, and then in
+        narrow ones around the best of these."""
+        most = self.tree.leaves
+        tried = self._tried(_numbers(self._folds, most, CANDIDATES) if clusters is None else
+                            _checked(clusters, self._folds, most))
+        if clusters is None:
+            done = [made.clusters for made in tried]
+            at = done.index(_nearest(tried).clusters)
+            between = _numbers(done[max(at - 1, 0)], done[min(at + 1, len(done) - 1)], REFINED)
+            more = self._tried([number for number in between if number not in done])
+            tried = sorted([*tried, *more], key=lambda made: made.clusters)
         self.candidates = tuple(tried)
-        # Two folds cannot both be below half, nor a fold be smaller than what is dealt whole in it.
-        most = max(MOST_SHARE, 1.2 / self._folds, min(made.largest for made in tried))
-        number = min((made for made in tried if made.largest <= most), key=lambda made: made.w).clusters
-        pieces = self.tree.labels(min(max(number, PIECES), self.tree.leaves))[self._unit]
+        number = _nearest(tried).clusters
+        pieces = self.tree.labels(min(max(number, PIECES), most))[self._unit]
         return _Found(self._fold(number), pieces, number)
+
+    def _tried(self, numbers: Sequence[int]) -> list[Candidate]:
+        with progress(len(numbers), "Matching distances", unit="candidate") as bar:
+            tried = []
+            for number in numbers:
+                tried.append(self._candidate(number))
+                bar.advance()
+        if not self._some and numbers:
+            # What is dealt whole outweighs the limit; no fold is smaller than the largest of that.
+            self._limit = min(made.largest for made in tried)
+            tried = [self._candidate(made.clusters) if made.largest <= self._limit else made for made in tried]
+        return tried
+
+    def _candidate(self, number: int) -> Candidate:
+        fold = self._fold(number)
+        largest, w = float(np.bincount(fold).max() / len(fold)), np.inf
+        if largest <= self._limit:
+            self._some = True
+            w = float(wasserstein_distance(self._among.beyond_folds(fold, self._rows), self._wanted))
+        return Candidate(number, w, largest)
 
     def _fold(self, number: int) -> Codes:
         label = self.tree.labels(number)
@@ -193,9 +220,15 @@ class _Search:
         return np.asarray(merge_into_folds(sizes, position, self._folds)[label][self._unit], np.int64)
 
 
-def _numbers(folds: int, most: int, clusters: Sequence[int] | None) -> list[int]:
-    if clusters is None:
-        clusters = np.rint(np.geomspace(folds, most, CANDIDATES)).astype(int).tolist()
+def _nearest(tried: Sequence[Candidate]) -> Candidate:
+    return min(tried, key=lambda made: made.w)
+
+
+def _numbers(low: int, high: int, count: int) -> list[int]:
+    return sorted(set(np.rint(np.geomspace(low, high, count)).astype(int).tolist()))
+
+
+def _checked(clusters: Sequence[int], folds: int, most: int) -> list[int]:
     numbers = sorted({int(number) for number in clusters})
     if not numbers or numbers[0] < folds or numbers[-1] > most:
         raise InputError(f"Numbers of clusters to try are within the number of folds and of units, {folds} to {most}",
@@ -205,7 +238,7 @@ def _numbers(folds: int, most: int, clusters: Sequence[int] | None) -> list[int]
 
 def _canonical(points: NDArray[np.float64], units: Codes | None) -> Codes:
     # An order of the samples that does not depend on the one they came in.
-    if points.ndim != 2 or (units is not None and units.shape != (len(points),)):
-        raise ValueError(f"samples of shape {points.shape}; (rows, columns) is meant, and a unit for each")
+    if units is not None and units.shape != (len(points),):
+        raise ValueError(f"units of shape {units.shape} of {len(points)} samples; one for each is meant")
     keys = [*points.T[::-1]]
     return np.asarray(np.lexsort([units, *keys] if units is not None else keys), np.int64)

@@ -58,7 +58,7 @@ def nearest_m(lat: ArrayLike, lon: ArrayLike, other_lat: ArrayLike, other_lon: A
         ranks = np.arange(1, k + 1)
         for part in _chunks(len(lat)):
             chord = tree.query(unit_vectors(lat[part], lon[part]), k=ranks, workers=-1)[0]
-            metres[part] = _arc_m(chord)
+            metres[part] = arc_m(chord)
     return metres[:, 0] if k == 1 else metres
 
 
@@ -84,7 +84,7 @@ def within_m(lat: ArrayLike, lon: ArrayLike, other_lat: ArrayLike, other_lon: Ar
         bound = 2 * np.sin(min(metres / (2 * EARTH_M), np.pi / 2)) + _SLACK
         for part in _chunks(len(lat)):
             chord = tree.query(unit_vectors(lat[part], lon[part]), distance_upper_bound=bound, workers=-1)[0]
-            near[part] = _arc_m(chord) <= metres
+            near[part] = arc_m(chord) <= metres
     return near
 
 
@@ -105,7 +105,8 @@ def _tree(lat: ArrayLike, lon: ArrayLike, distinct: bool) -> cKDTree | None:
     return cKDTree(unit_vectors(lat, lon), balanced_tree=False, compact_nodes=False)
 
 
-def _arc_m(chord: NDArray[np.float64]) -> NDArray[np.float64]:
+def arc_m(chord: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Metres along a great circle between points of the unit sphere that lie ``chord`` apart in a straight line."""
     # Rounding may carry a diameter beyond two; no neighbour (inf) stays none.
     arc = 2 * EARTH_M * np.arcsin(np.minimum(chord, 2.0) / 2)
     return np.where(np.isfinite(chord), arc, np.inf)

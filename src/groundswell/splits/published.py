@@ -72,8 +72,11 @@ class Published:
 
     @property
     def reason(self) -> NDArray[np.object_]:
-        """The published words for each row, object, shape (n,): ``"temporal_train"``, ``"temporal_test"``,
-        ``"spatial_test_region_1"`` and so on; ``""`` where a row does not count."""
+        """The published words for each row, object, shape (n,).
+
+        They are ``"temporal_train"``, ``"temporal_test"``, ``"spatial_test_region_1"`` and so on; ``""`` where a row
+        does not count.
+        """
         return self._words("temporal_test", "spatial_test_region_{}", "temporal_train")
 
     def _words(self, temporal: str, spatial: str, train: str) -> NDArray[np.object_]:

@@ -45,6 +45,22 @@ class Part:
         """Rows in the file, those of missing vectors among them."""
         return len(self.ids)
 
+    def verify(self, folder: Path) -> None:
+        """Compare the file with its checksum; it is read whole.
+
+        Args:
+            folder: of the table.
+
+        Raises:
+            InputError: it was changed.
+        """
+        with open(inside(folder, self.file), "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != self.sha256:
+            raise InputError(f"The part '{self.file}' of the table '{folder.name}' does not have the checksum it was "
+                             "written with", where=folder,
+                             fix="Copy it again from where it was whole, or import the embeddings again")
+
 
 @dataclass(frozen=True, eq=False)
 class TableManifest:
@@ -59,6 +75,11 @@ class TableManifest:
     def rows(self) -> int:
         """Rows of all parts."""
         return sum(part.rows for part in self.parts)
+
+    @property
+    def bytes(self) -> int:
+        """Length of all parts."""
+        return sum(part.bytes for part in self.parts)
 
     def appended(self, part: Part, rounding: Rounding) -> TableManifest:
         """With one more part."""

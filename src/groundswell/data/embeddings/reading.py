@@ -23,6 +23,10 @@ LARGE_ROW_BYTES = 256 << 10
 """Rows from this length on are moved by several threads; shorter ones are gathered by one."""
 TASK_BYTES = 8 << 20
 THREADS = 4
+PARALLEL_BYTES = 64 << 20
+"""Rows that the system holds, fewer bytes than these, are copied by one thread: starting others takes as long."""
+FEW_PROBES = 2
+"""About so many rows are looked at to tell whether the system holds a small batch; each look costs some 20 us."""
 MAPS = 128
 """Parts mapped at once; each holds two descriptors, and a process has about a thousand."""
 
@@ -36,6 +40,8 @@ def whole_numbers(ids: ArrayLike) -> NDArray[np.int64]:
         InputError: they are not whole numbers in one row; a fraction is not cut off.
     """
     given = np.asarray(ids)
+    if given.dtype == np.int64 and given.ndim == 1:
+        return given
     if given.ndim != 1 or (len(given) and not (given.dtype.kind in "iu" and np.can_cast(given.dtype, np.int64))):
         raise InputError(f"Ids of shape {given.shape} and type {given.dtype} are not whole numbers in one row")
     return given.astype(np.int64, copy=False)
@@ -68,9 +74,9 @@ class TableReader:
         """Row of each id, int64 (n,), arbitrary where it is unknown, and whether it is known, bool (n,)."""
         if not len(self.ids):
             return np.zeros(len(ids), np.int64), np.zeros(len(ids), bool)
+        # 'clip' stands for an index beyond the end, of an id that is larger than all: some other id, hence unknown.
         place = np.searchsorted(self.ids, ids)
-        np.minimum(place, len(self.ids) - 1, out=place)
-        return self._order[place], self.ids[place] == ids
+        return self._order.take(place, mode="clip"), self.ids.take(place, mode="clip") == ids
 
     def rows(self, ids: NDArray[np.int64], missing: Missing = "refuse") -> NDArray[np.int64]:
         """Row of each id: its position in the parts laid end to end, int64 (n,).
@@ -95,7 +101,7 @@ class TableReader:
 
         Args:
             rows: int64 (n,), valid positions.
-            out: float32, C-contiguous, writable, shape (n, *shape of a row).
+            out: float32, C-contiguous, writable, shape (n, ...) with that of a row.
 
         Raises:
             ValueError: ``out`` is not as said.
@@ -109,14 +115,14 @@ class TableReader:
             return
         try:
             if self.spec.row_bytes < LARGE_ROW_BYTES:
-                self._copy(rows, out)
+                self._gather(rows, out)
             else:
-                self._transfer(rows, out)
+                self._move(rows, out)
         except OSError as error:
             raise InputError(f"A part cannot be read: {error}", where=self.folder,
                              fix="Look whether the store is still there and whole") from error
 
-    def _copy(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+    def _gather(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
         plain = self.spec.dtype == "float32"
         stored = out if plain else np.empty(out.shape, self.spec.stored)
         if len(self._paths) == 1:
@@ -131,6 +137,9 @@ class TableReader:
             decode(stored, self.spec.dtype, out)
 
     def _map(self, part: int) -> MappedPart:
+        mapped = self._maps.get(part)
+        if mapped is not None and len(self._paths) <= MAPS:  # none is ever let go of: no order to keep
+            return mapped
         if self._process != os.getpid():  # a fork may have copied the lock while another thread held it
             self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
@@ -142,8 +151,33 @@ class TableReader:
                 self._maps.popitem(last=False)  # whoever still reads from it keeps it alive
         return mapped
 
-    def _transfer(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+    def _move(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+        """Large rows: by one thread where they are few and the system holds them, by several otherwise."""
         order = np.argsort(rows, kind="stable")
+        if len(rows) * self.spec.row_bytes >= PARALLEL_BYTES:
+            self._share(rows, order, out)
+            return
+        sorted_rows = rows[order]
+        parts = np.searchsorted(self._starts, sorted_rows, side="right") - 1
+        within = sorted_rows - self._starts[parts]
+        if self._held(parts, within):
+            maps = {part: self._map(part) for part in set(parts.tolist())}
+            scratch = maps[int(parts[0])].scratch()
+            for place, part, row in zip(order.tolist(), parts.tolist(), within.tolist(), strict=True):
+                maps[part].copy(row, out[place], scratch)
+        else:
+            for part in np.unique(parts).tolist():
+                self._map(part).ask(within[parts == part])
+            self._share(rows, order, out)
+
+    def _held(self, parts: NDArray[np.int64], within: NDArray[np.int64]) -> bool:
+        """Whether the system seems to hold these rows of parts: the beginnings of a few of them."""
+        some = slice(None, None, max(1, len(parts) // FEW_PROBES))
+        return all(self._map(part).held(row)
+                   for part, row in zip(parts[some].tolist(), within[some].tolist(), strict=True))
+
+    def _share(self, rows: NDArray[np.int64], order: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+        """Share the rows out among threads, a few neighbours at a time."""
         step = max(1, TASK_BYTES // self.spec.row_bytes)
         tasks = [order[start:start + step] for start in range(0, len(order), step)]
         if len(tasks) == 1:

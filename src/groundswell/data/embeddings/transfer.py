@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import mmap
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,13 @@ READ_BYTES = 1 << 30
 BUFFERS = 1000
 """Buffers filled by one call; Linux takes at most 1024."""
 PROBES = 8
+"""At most, and at least two for a stretch of several bytes; one for each MiB between."""
 FEW = 16
+LONG_ROW_BYTES = 16 << 10
+"""Rows from this length on are copied one by one: what numpy spends on each is little beside the copy."""
+HELD_S = 0.1
+"""For how long a part that was held is taken to be held still: asking costs as much as copying a few small rows. A
+batch that turns out not to be held takes longer than this, and the next one is asked about again."""
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 
 
@@ -28,7 +35,7 @@ class MappedPart:
     """A part's rows as a memory map, and a descriptor to read them by; let go of when nobody refers to it.
 
     Attributes:
-        rows: (rows, *shape of a row), as stored; read-only.
+        rows: (rows, ...) with the shape of a row, as stored; read-only.
     """
 
     def __init__(self, path: Path, spec: TableSpec) -> None:
@@ -36,18 +43,20 @@ class MappedPart:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         held = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
         self.rows: NDArray[Any] = np.frombuffer(held, spec.stored).reshape(-1, *spec.shape)
+        self._held_until = 0.0
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
             os.close(self._descriptor)
 
-    def cached(self, offset: int, length: int, probes: int = PROBES) -> bool | None:
+    def cached(self, offset: int, length: int) -> bool | None:
         """Whether the system seems to hold these bytes: a few of them can be had without waiting for the disk.
 
         None where that cannot be told.
         """
         if _NOWAIT is None:
             return None
+        probes = min(length, PROBES, max(2, length >> 20))
         byte, step = [bytearray(1)], (length - 1) // max(1, probes - 1)
         try:
             for probe in range(probes):
@@ -59,6 +68,16 @@ class MappedPart:
         except OSError:  # this file system does not say
             return None
 
+    def held(self, row: int) -> bool | None:
+        """Whether the system seems to hold rows like this one: it holds this one's beginning, or held another's a
+        moment ago. None where that cannot be told."""
+        if self._held_until > (now := time.monotonic()):
+            return True
+        held = self.cached(row * self.spec.row_bytes, 1)
+        if held:
+            self._held_until = now + HELD_S
+        return held
+
     def take(self, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
         """Copy rows into ``out``, which has the stored type: for small rows."""
         self._fetch(rows)
@@ -68,18 +87,21 @@ class MappedPart:
     def scatter(self, rows: NDArray[np.int64], places: NDArray[np.int64], out: NDArray[Any]) -> None:
         """Copy row ``rows[i]`` into ``out[places[i]]``, which has the stored type: for small rows of several parts."""
         self._fetch(rows)
-        if len(rows) > FEW:
-            out[places] = self.rows[rows]
+        if len(rows) > FEW and self.spec.row_bytes < LONG_ROW_BYTES:
+            out[places] = self.rows[rows]  # twice copied: still less than numpy's preparations for each row
             return
         for row, place in zip(rows.tolist(), places.tolist(), strict=True):
-            out[place] = self.rows[row]  # a few rows one by one cost less than numpy's preparations for many
+            out[place] = self.rows[row]
 
     def _fetch(self, rows: NDArray[np.int64]) -> None:
-        # A map waits for the disk once for each row; asked for all of them beforehand, the disk works on many at once.
-        length = self.spec.row_bytes
-        if self.cached(int(rows[0]) * length, 1, 1) is False:
-            for row in np.unique(rows).tolist():
-                os.posix_fadvise(self._descriptor, row * length, length, os.POSIX_FADV_WILLNEED)
+        if self.held(int(rows[0])) is False:
+            self.ask(rows)
+
+    def ask(self, rows: NDArray[np.int64]) -> None:
+        """Have the system begin to read rows. A map waits for the disk once for each row, a reader once for each run;
+        asked for all of them beforehand, the disk works on many at once."""
+        for row in np.unique(rows).tolist():
+            os.posix_fadvise(self._descriptor, row * self.spec.row_bytes, self.spec.row_bytes, os.POSIX_FADV_WILLNEED)
 
     def transfer(self, rows: NDArray[np.int64], places: NDArray[np.int64], out: NDArray[np.float32]) -> None:
         """Fill ``out[places[i]]`` with row ``rows[i]``, neighbouring rows at once: for large rows.
@@ -90,13 +112,13 @@ class MappedPart:
         Args:
             rows: int64 (n,), ascending.
             places: int64 (n,).
-            out: float32 (m, *shape of a row), C-contiguous.
+            out: float32 (m, ...) with the shape of a row, C-contiguous.
 
         Raises:
             InputError: the part ends early.
         """
         length, plain = self.spec.row_bytes, self.spec.dtype == "float32"
-        scratch = np.empty(min(BLOCK, self.spec.values), self.spec.stored)
+        scratch = self.scratch()
         for run in _runs(rows, length):
             offset = int(rows[run.start]) * length
             cached = self.cached(offset, (run.stop - run.start) * length) is True
@@ -104,10 +126,21 @@ class MappedPart:
                 self._fill([out[place].reshape(-1).view(np.uint8).data for place in places[run]], offset)
                 continue
             for row, place in zip(rows[run].tolist(), places[run].tolist(), strict=True):
-                if plain:
-                    np.copyto(out[place], self.rows[row])
+                if cached:
+                    self.copy(row, out[place], scratch)
                 else:
-                    self._decode(row, out[place].reshape(-1), scratch, cached)
+                    self._decode(row, out[place].reshape(-1), scratch, False)
+
+    def scratch(self) -> NDArray[Any]:
+        """What :meth:`copy` takes."""
+        return np.empty(min(BLOCK, self.spec.values), self.spec.stored)
+
+    def copy(self, row: int, out: NDArray[np.float32], scratch: NDArray[Any]) -> None:
+        """Fill ``out`` with a row from the map; ``scratch``, of the stored type, takes a piece of it on the way."""
+        if self.spec.dtype == "float32":
+            np.copyto(out, self.rows[row])
+        else:
+            self._decode(row, out.reshape(-1), scratch, True)
 
     def _decode(self, row: int, out: NDArray[np.float32], scratch: NDArray[Any], cached: bool) -> None:
         stored = self.rows[row].reshape(-1)

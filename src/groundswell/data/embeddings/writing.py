@@ -81,7 +81,7 @@ class TableWriter:
 
         Args:
             ids: whole numbers, shape (n,), new to the table.
-            rows: float16, float32 or float64, shape (n, *shape of the table's rows).
+            rows: float16, float32 or float64, shape (n, ...) with that of the table's rows.
             missing: bool (n,): vectors that are not there; what their rows hold is ignored. None: all are there.
 
         Raises:

@@ -59,8 +59,8 @@ COORDINATES_KNN = Control(
     f"Knows nothing but the place: the {NEIGHBOURS} nearest training observations vote, one that is "
     f"d metres away along a great circle with weight 1 / (d + {NEAR_M:g}).",
     "The place alone", "where an observation was made",
-    "neighbours are of the same species more often than chance has it, and the split leaves neighbours in training; "
-    "the score does not show that the network would find species elsewhere.")
+    "neighbours are of the same species more often than chance has it, and the split leaves neighbours in training. As "
+    "much of a score comes with the place, and is no evidence of telling species apart.")
 
 LINEAR_PROBE = Control(
     "linear_probe", "linear probe", "rival",

@@ -15,6 +15,7 @@ from groundswell.core.errors import InputError
 from groundswell.core.recipe import build_recipe
 from groundswell.core.run import RunFolder
 from groundswell.core.seeds import derive_seed
+from groundswell.data.embeddings.source import MEMORY_BYTES
 from groundswell.data.embeddings.store import EmbeddingStore
 from groundswell.data.source import Source
 from groundswell.data.table import SampleTable
@@ -22,6 +23,7 @@ from groundswell.evaluate.controls import Control, Fit, Runner
 from groundswell.evaluate.evaluation import Evaluation
 from groundswell.evaluate.report import Picture
 from groundswell.pipelines.biodiversity.controls import biodiversity_controls
+from groundswell.pipelines.biodiversity.models.modalities import get_modalities
 from groundswell.pipelines.biodiversity.observations import observation_table, read_observations
 from groundswell.pipelines.biodiversity.pretrained import Pretrained, init_from
 from groundswell.pipelines.biodiversity.published_json import divide_by_file, read_split_json
@@ -36,6 +38,8 @@ from groundswell.train.task import Task
 
 LOOK_UP = ("Skill from language: a language vector is a function of the species' name, so that a classifier that sees "
            "it looks the answer up. Its score says nothing of places, times or pictures.")
+_MARK = ("A look-up: A language vector is a function of the species' name, so that a classifier that sees it looks the "
+         "answer up: its score says nothing of places, times or pictures.")
 _REGIMES_WITH_FUTURE = ("temporal", "spatiotemporal", "published")
 
 
@@ -56,6 +60,11 @@ def observations_of(recipe: BiodiversityRecipe) -> tuple[pd.DataFrame, dict[str,
             raise InputError(f"The store has no table '{data.vision}'", where=data.store,
                              fix=f"It has: {', '.join(store.tables) or 'none'}. Pool or import it, or set data.vision")
         there = store.present(data.vision, frame["gbif_id"].to_numpy(np.int64))
+        if not there.any():
+            first = ", ".join(frame["observation_id"].iloc[:5])
+            raise InputError(f"None of {len(frame)} observations has a vector in the table '{data.vision}': {first}"
+                             f"{', ...' if len(frame) > 5 else ''}", where=data.store,
+                             fix="Give the observations that the store was made of, or another store")
         if not there.all():
             left_out["observations without a vision vector"] = f"{int((~there).sum())} of {len(frame)}"
         frame = frame[there]
@@ -79,9 +88,12 @@ class BiodiversityWorkflow(Workflow):
 
     def open(self, recipe: Any) -> Archive:
         """See :meth:`Workflow.open`."""
+        get_modalities(recipe.model.modalities)
         frame, origin = observations_of(recipe)
         table = with_clusters(observation_table(frame, group=recipe.data.group, origin=origin), recipe.data.cluster_km)
         model = recipe.model
+        if "language" in model.modalities:
+            table.origin["marks"] = [*table.origin.get("marks", []), _MARK]
         facts: dict[str, Any] = {"store": str(Path(recipe.data.store).resolve()), "tables": {},
                                  "init_from": str(Path(model.init_from).resolve()) if model.init_from else ""}
         if model.init_from:
@@ -91,6 +103,7 @@ class BiodiversityWorkflow(Workflow):
             wanted = [recipe.data.vision] if "vision" in recipe.model.modalities else []
             wanted += ["language"] if "language" in recipe.model.modalities else []
             facts["tables"] = {name: store.fingerprint(name) for name in wanted if name in store.tables}
+            store.verify(list(facts["tables"]))
         # Opened once here, so that an unknown species or a missing date is found before anything is written.
         observation_source(Path(recipe.data.store), recipe.data.vision, recipe.model.modalities, table).close()
         return Archive(table, [facts])
@@ -143,6 +156,8 @@ class BiodiversityWorkflow(Workflow):
             if name not in store.tables or store.fingerprint(name) != was:
                 raise InputError(f"The table '{name}' of the store is not the one that the run was begun with",
                                  where=store.path, fix="Train a new run on what is there now")
+        # Larger ones were looked at when the run began; reading them whole again would take longer than what is asked.
+        store.verify([name for name in facts["tables"] if store.manifest(name).bytes <= MEMORY_BYTES])
 
     def pictures(self, recipe: Any, archive: Archive, evaluation: Evaluation) -> list[Picture]:
         """See :meth:`Workflow.pictures`: where the model was right and where it was wrong."""

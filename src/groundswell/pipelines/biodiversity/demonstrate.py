@@ -26,7 +26,7 @@ _RUNS: tuple[tuple[str, str, list[str]], ...] = (("class", "spatial", []), ("pla
 
 def run_demo(out: Path, seed: int) -> Path:
     """Simulate, split, train and evaluate; the path of ``report.html``. A demo that was interrupted goes on."""
-    told = []
+    told = ["Observations and embeddings are simulated; the numbers say nothing of real ones."]
     for world, name, sets in _RUNS:
         judged = _run(out, world, name, seed, sets)
         told += [f"World '{world}', split '{name}':", judged.text]

@@ -31,7 +31,7 @@ __all__ = ["draw_map", "map_of", "save_figure", "write_geojson"]
 
 _KM_PER_DEGREE = np.pi * EARTH_KM / 180
 _MOST_POINTS, _MOST_VECTORS = 100_000, 20_000
-_TRAIN_COLOUR, _LEFT_OUT_COLOUR, _BUFFER_COLOUR = "#A9B3BC", "#E0C8B0", "#FCEFD9"
+_TRAIN_COLOUR, _LEFT_OUT_COLOUR, _BUFFER_COLOUR = "#A9B3BC", "#C98F5A", "#FCEFD9"
 _HALO = withStroke(linewidth=2.5, foreground="white")
 _TESTS = tuple(zip((figures.BLUE, figures.RED, figures.GREEN, figures.PURPLE, figures.ORANGE, figures.BLACK),
                    ("o", "s", "D", "P", "X", "v"), strict=True))
@@ -116,13 +116,13 @@ def _draw_points(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], lay
         drawn = rows if len(rows) <= _MOST_POINTS else generator.choice(rows, _MOST_POINTS, replace=False)
         label = f"{name} ({len(rows):,}" + (f", {_MOST_POINTS:,} drawn)" if len(drawn) < len(rows) else ")")
         axes.scatter(x[drawn], y[drawn], s=size if len(drawn) <= _MOST_VECTORS else 2.0, c=colour, marker=marker,
-                     edgecolors=edge, linewidths=0.4 if edge != "none" else 0, label=label, zorder=3 + order,
-                     rasterized=len(drawn) > _MOST_VECTORS)
+                     edgecolors=edge or None, linewidths={"none": 0.0, "": 0.7}.get(edge, 0.4), label=label,
+                     zorder=3 + order, rasterized=len(drawn) > _MOST_VECTORS)
 
 
 def _style(name: str) -> tuple[str, str, float, str]:
-    # Colour, mark, area in square points, edge.
-    return {PARTS[TRAIN]: (_TRAIN_COLOUR, "o", 7.0, "none"), LEFT_OUT: (_LEFT_OUT_COLOUR, "x", 9.0, "none"),
+    # Colour, mark, area in square points, edge ("": the mark is all edge).
+    return {PARTS[TRAIN]: (_TRAIN_COLOUR, "o", 7.0, "none"), LEFT_OUT: (_LEFT_OUT_COLOUR, "x", 9.0, ""),
             PARTS[VALIDATION]: (figures.SKY, "^", 18.0, "white"),
             PARTS[HOLDOUT]: (figures.YELLOW, "*", 30.0, figures.GREY)}[name]
 

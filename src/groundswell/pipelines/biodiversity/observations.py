@@ -43,7 +43,8 @@ def read_observations(path: Path) -> pd.DataFrame:
     try:
         frame = _read(file)
     except FileNotFoundError as error:
-        raise InputError("There is no such observation table", where=file) from error
+        raise InputError("There is no such observation table", where=file,
+                         fix="Give a CSV, a Parquet file, or a store that has observations") from error
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise InputError(f"The observation table cannot be read: {error}", where=file,
                          fix="Give CSV or Parquet") from error
@@ -75,7 +76,7 @@ def checked(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     frame = frame.rename(columns={old: new for old, new in _OTHER_NAMES.items()
                                   if old in frame.columns and new not in frame.columns}).reset_index(drop=True)
     if not len(frame):
-        raise InputError("The observation table has no rows", where=where)
+        raise InputError("The observation table has no rows", where=where, fix="Give one with observations")
     _check_ids(frame, where)
     if "taxon_name" not in frame.columns and "taxon_id" in frame.columns:
         frame["taxon_name"] = frame["taxon_id"]
@@ -99,6 +100,7 @@ def checked(frame: pd.DataFrame, where: str) -> pd.DataFrame:
         frame["observation_id"] = made
     repeated = frame["observation_id"].duplicated()
     _refuse(frame, repeated, "repeats an observation_id", "column 'observation_id'", where)
+    times_of(frame, where)
     return frame[[*COLUMNS, *(name for name in frame.columns if name not in COLUMNS)]]
 
 
@@ -167,8 +169,12 @@ def _refuse(frame: pd.DataFrame, bad: Any, what: str, column: str, where: str) -
                          fix="Correct or remove the row")
 
 
-def times_of(frame: pd.DataFrame) -> pd.Series[Any]:
+def times_of(frame: pd.DataFrame, where: str = "") -> pd.Series[Any]:
     """When each observation was made, UTC, to the day or the hour where that is known; NaT without a whole date.
+
+    Args:
+        frame: with the columns of a date and ``observation_id``.
+        where: what it was read from, for the message.
 
     Raises:
         InputError: a date that the calendar does not have.
@@ -180,7 +186,8 @@ def times_of(frame: pd.DataFrame) -> pd.Series[Any]:
     if found.isna().any():
         row = int(found.index[found.isna()][0])
         date = "-".join(str(frame.loc[row, name]) for name in ("year", "month", "day"))
-        raise InputError(f"The calendar has no {date}", where=f"row {row + 1}, '{frame['observation_id'].iloc[row]}'",
+        raise InputError(f"The calendar has no {date}", where=f"{where}{', ' if where else ''}row {row + 1}, "
+                         f"'{frame['observation_id'].iloc[row]}', columns 'year', 'month' and 'day'",
                          fix="Correct the date or leave it empty")
     return found.reindex(frame.index)
 

@@ -53,8 +53,8 @@ def pool_store(store: Path, tables: Sequence[str] = TABLES, dtype: str = "float3
         Lines for a person.
 
     Raises:
-        InputError: there is no ``vision`` table, its vectors have no such axes, a table is unknown, or is there and was
-            made of other vectors or in another type.
+        InputError: there is no ``vision`` table, its vectors have no such axes, a part does not have its checksum, a
+            table is unknown, or is there and was made of other vectors or in another type.
         BusyError: the store is being pooled already.
         FailureError: the disk is too small.
     """
@@ -137,9 +137,14 @@ def _blocks(reader: TableReader) -> Generator[tuple[slice, NDArray[np.float32]],
     rows, shape = reader.manifest.rows, reader.spec.shape
     step = max(1, BLOCK_BYTES // (4 * reader.spec.values))
     buffers = [np.empty((min(step, rows), *shape), np.float32) for _ in range(2)]
+    parts = reader.manifest.parts
+    firsts = list(zip(np.cumsum([0, *(part.rows for part in parts[:-1])]), parts, strict=True)) if parts else []
 
     def read(start: int, buffer: NDArray[np.float32]) -> tuple[slice, NDArray[np.float32]]:
         here = np.arange(start, min(start + step, rows))
+        for first, part in firsts:  # before its first row is pooled; what is read for that is in memory afterwards
+            if start <= first < start + step:
+                part.verify(reader.folder)
         reader.read_rows(here, buffer[:len(here)])
         return slice(start, start + len(here)), buffer[:len(here)]
 

@@ -19,6 +19,7 @@ from groundswell.pipelines.biodiversity.observations import observation_table, r
 from groundswell.pipelines.biodiversity.published_json import read_split_json, stratum_in_words, write_split_json
 from groundswell.pipelines.biodiversity.recipe import BiodiversityRecipe
 from groundswell.splits.audit import require_clean
+from groundswell.splits.knndm_words import matching_in_words
 from groundswell.splits.make import make_split
 from groundswell.splits.manifest import EXCLUDED, TEST, TRAIN, VALIDATION, SplitManifest
 
@@ -41,9 +42,12 @@ def split_observations(recipe: BiodiversityRecipe, out: Path | None) -> list[str
     table = with_clusters(observation_table(frame, group=recipe.data.group, origin=origin), recipe.data.cluster_km)
     manifest = make_split(table, recipe.split)
     lines = [_counts(manifest)]
+    if recipe.split.regime == "published":
+        lines.append(_published(manifest))
     if manifest.stratum is not None:
         kinds, counts = np.unique(manifest.stratum[manifest.stratum != ""].astype(str), return_counts=True)
         lines += [f"  tested, {kind}: {count}" for kind, count in zip(kinds, counts, strict=True)]
+    lines += matching_in_words(manifest.settings)
     lines += manifest.audit.summary()
     require_clean(manifest, recipe.split.allow_leakage)
     if out is None:
@@ -59,7 +63,11 @@ def split_observations(recipe: BiodiversityRecipe, out: Path | None) -> list[str
 
 def _frame(recipe: BiodiversityRecipe) -> tuple[pd.DataFrame, dict[str, Any]]:
     if not recipe.data.observations:
-        return observations_of(recipe)
+        frame, origin = observations_of(recipe)
+        if str(origin.get("observations", "simulated")) not in ("simulated", "given"):
+            # A division looks at observations alone, and these are real: only the vectors beside them are simulated.
+            origin = {key: value for key, value in origin.items() if key != "simulated"}
+        return frame, origin
     frame = read_observations(Path(recipe.data.observations))
     lost = int((~frame["has_vision"]).sum())
     left_out = {"left_out": {"observations without a vision vector": f"{lost} of {len(frame)}"}} if lost else {}
@@ -72,6 +80,13 @@ def _counts(manifest: SplitManifest) -> str:
     left = int((manifest.assignment[:, 0] == EXCLUDED).sum())
     return (f"Split: {manifest.regime}{first}: " + ", ".join(f"{count:,} {name}" for name, count in each.items())
             + (f", {left:,} left out" if left else ""))
+
+
+def _published(manifest: SplitManifest) -> str:
+    each, facts = manifest.counts()[0], manifest.settings
+    return (f"  published: {each['train'] + each['validation']:,} train, {each['test']:,} test "
+            f"({facts['tested_for_time']:,} temporal, {facts['tested_for_place']:,} spatial); regions around "
+            + ", ".join(str(square["centre"]) for square in facts["squares"]))
 
 
 def _write_document(recipe: BiodiversityRecipe, frame: pd.DataFrame, manifest: SplitManifest, out: Path) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RecipeName = Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped one (seed, quick, demo).")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set train.epochs=10. Repeatable.")]
 Modalities = Annotated[str, typer.Option(help="What the model sees: vision,language,place.")]
-_WITH_BUFFER = ("spatial", "spatiotemporal", "buffered", "knndm")
+_WITH_BUFFER = ("spatial", "spatiotemporal", "buffered")
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and say what would be done.")]
 Observations = Annotated[Path | None, typer.Option(help="Table of observations: CSV, Parquet or a store.")]
 
@@ -144,7 +144,8 @@ def split(
 
     more = [f"split.regime={regime}"] if regime else []
     if regime and regime not in _WITH_BUFFER and not any(text.startswith("split.buffer_m=") for text in sets or []):
-        more += ["split.buffer_m=0.0"]  # the recipe's is meant for its own regime
+        # The recipe's is meant for its own regime: others know none, and knndm finds its distances itself.
+        more += ["split.buffer_m=0.0"]
     if observations is not None:
         more += [f"data.observations={observations}"]
     for line in split_observations(_recipe(recipe, [*(sets or []), *more]), out):
@@ -178,9 +179,11 @@ def pretrain(
     from groundswell.pipelines.biodiversity.pretraining import pretrain as fit
 
     more = [f"pretrain.modalities=[{modalities}]"] if modalities else []
-    for line in fit(_recipe(recipe, [*(sets or []), *more]), out):
+    loaded = _recipe(recipe, [*(sets or []), *more])
+    for line in fit(loaded, out):
         print(line)
-    print(f"Next: groundswell biodiversity train quick --set model.init_from={out}")
+    print("Next: groundswell biodiversity train quick "
+          f"--set data.store={loaded.data.store} --set model.init_from={out}")
 
 
 def train(
@@ -192,6 +195,7 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Observations in a batch (train.batch_size).")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Step size (train.learning_rate).")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda (train.accelerator).")] = None,
+    config: Annotated[Path | None, typer.Option(help="SPLIT.json to train by (data.split_file).")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the run; must be empty or absent.")] = Path("runs/species"),
     dry_run: DryRun = False,
 ) -> None:
@@ -204,9 +208,12 @@ def train(
 
     if mode and mode not in MODES:
         raise InputError(f"There is no mode '{mode}'", where="--mode", fix=f"Choose from: {', '.join(MODES)}")
+    if mode and modalities:
+        raise InputError("Both say what the model sees", where=f"--mode {mode} --modalities {modalities}",
+                         fix="Give one of the two")
     seen = modalities or ",".join(MODES.get(mode, ()))
     flags = {"train.epochs": epochs, "train.batch_size": batch_size, "train.learning_rate": learning_rate,
-             "train.accelerator": device}
+             "train.accelerator": device, "data.split_file": config}
     more = [f"{key}={value}" for key, value in flags.items() if value is not None]
     more += [f"model.modalities=[{seen}]"] if seen else []
     loaded = _recipe(recipe, [*_of_pretraining(sets or []), *(sets or []), *more])

@@ -121,8 +121,13 @@ def _answers(store: Path, frame: pd.DataFrame, facts: dict[str, Any], answer: An
     from groundswell.pipelines.biodiversity.observations import observation_table
     from groundswell.pipelines.biodiversity.source import observation_source
 
-    facts["simulated"] = bool(EmbeddingStore.open(store).note.get("simulated"))
+    opened = EmbeddingStore.open(store)
+    facts["simulated"] = bool(opened.note.get("simulated"))
     source = observation_source(store, facts["vision"], facts["modalities"], observation_table(frame))
+    if "vision" in facts["modalities"]:
+        opened.verify([facts["vision"]], frame["gbif_id"].to_numpy(np.int64))
+    if "language" in facts["modalities"]:
+        opened.verify(["language"])
     found = []
     try:
         with progress(len(frame), "predict", "observations") as bar:
