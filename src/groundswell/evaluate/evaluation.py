@@ -41,6 +41,11 @@ class Judged(Protocol):
         """What was found, in sentences."""
         ...
 
+    @property
+    def note(self) -> dict[str, Any]:
+        """Facts that stand beside every number."""
+        ...
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; what ``metrics.json`` holds."""
         ...
