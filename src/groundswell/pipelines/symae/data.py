@@ -139,7 +139,7 @@ class SymaeWorkflow(Workflow):
         truth = truth_of(store_of(archive), source, table.column("sample_id").to_numpy(object)[rows], rows)
         return evaluate_waveforms(predictions, table, truth, recipe.evaluate, controls=controls,
                                   note=notes_of(archive, recipe), not_measured=self.not_measured(recipe, archive),
-                                  manifest=manifest, seed=recipe.split.seed)
+                                  manifest=manifest, seed=recipe.split.seed, unit="bag")
 
     def report(self, folder: Path, context: ReportContext) -> Path:
         """See :meth:`Workflow.report`."""
