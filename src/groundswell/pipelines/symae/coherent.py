@@ -106,15 +106,11 @@ def get_coherent_information(network: SymVAE, bags: Sequence[Tensor], *, target:
     target = max(range(len(bags)), key=lambda b: len(bags[b])) if target is None else target
     with torch.no_grad():
         posteriors = [network.posterior(bag[None]) for bag in bags]
-        shifts = [network.shifts(bag[None]) for bag in bags]
-        codes = [network.encode(advance(bag[None], shift)) for bag, shift in zip(bags, shifts, strict=True)]
+        aligned = [advance(bag[None], network.shifts(bag[None])) for bag in bags]
+        codes = [network.encode(bag) for bag in aligned]
         wanted = posteriors[target]
-
-        def divergences(bag: int, nuisance_jq: Tensor, category: Tensor) -> Tensor:
-            made = _decoded(network, posteriors[bag].mean, nuisance_jq, category)
-            return _kl(network, posteriors[bag], made)
-
-        ranking = [divergences(target, code.nuisance.mean[0], code.log_category[0]) for code in codes]
+        ranking = [_kl(network, wanted, _decoded(network, wanted.mean, code.nuisance.mean[0], code.log_category[0]))
+                   for code in codes]
     every = sorted((float(kl), b, t) for b, of_bag in enumerate(ranking) for t, kl in enumerate(of_bag.tolist()))
     chosen = [(b, t) for _, b, t in every[:N]]
     start = torch.stack([codes[b].nuisance.mean[0, t] for b, t in chosen])
@@ -127,17 +123,24 @@ def get_coherent_information(network: SymVAE, bags: Sequence[Tensor], *, target:
 
     descent = descend(told, start, steps=nepochs, rate=learning_rate, alpha=alpha, optimiser=optimiser)
     with torch.no_grad():
-        virtual = [_decoded(network, one.mean, descent.codes, category) for one in posteriors]
-        generator = torch.Generator().manual_seed(0)
-        spread = [torch.stack([_decoded(network, one.sample(generator), descent.codes, category)
-                               for _ in range(draws)]).std(dim=(0, 1), correction=0) for one in posteriors]
+        virtual, spread = _virtual(network, posteriors, descent.codes, category, draws)
         floors = [float(bag_size_floor(len(bag), wanted.mean.shape[-1])) for bag in bags]
         known = [float(_kl(network, one, made).mean()) - floor
                  for one, made, floor in zip(posteriors, virtual, floors, strict=True)]
-        ideal = torch.stack([bags[b][t] for b, t in chosen])
-        shifted = advance(ideal, torch.stack([shifts[b][0, t] for b, t in chosen]))
-    return Coherent(target, chosen, [_array(kl) for kl in ranking], floors[target], descent, _array(ideal),
-                    _array(shifted), [_array(made) for made in virtual], [_array(s) for s in spread], known)
+    return Coherent(target, chosen, [_array(kl) for kl in ranking], floors[target], descent,
+                    _array(torch.stack([bags[b][t] for b, t in chosen])),
+                    _array(torch.stack([aligned[b][0, t] for b, t in chosen])), [_array(made) for made in virtual],
+                    [_array(one) for one in spread], known)
+
+
+def _virtual(network: SymVAE, posteriors: Sequence[Gaussian], codes: Tensor, category: Tensor,
+             draws: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Virtual waveforms (j, n) of each bag's coherent code, and their spread (n,) over codes and draws of it."""
+    generator = torch.Generator().manual_seed(0)
+    virtual = [_decoded(network, one.mean, codes, category) for one in posteriors]
+    spread = [torch.stack([_decoded(network, one.sample(generator), codes, category) for _ in range(draws)])
+              .std(dim=(0, 1), correction=0) for one in posteriors]
+    return virtual, spread
 
 
 def descend(told: Callable[[Tensor], tuple[Tensor, Tensor]], start: Tensor, *, steps: int, rate: float, alpha: float,

@@ -32,9 +32,11 @@ def extract_event(run: Path, event: str, *, pixel: int | None = None, store: Pat
     Raises:
         InputError: there is no such run, event or pixel, or the traces do not fit the network.
     """
+    from groundswell.pipelines.symae.figures import check_scale
     from groundswell.pipelines.symae.figures_signals import draw_event
     from groundswell.pipelines.symae.ship_artefacts import save_artefacts
 
+    check_scale(scale)
     trained = open_trained(run, store=store, fold=fold)
     bags = bags_of(trained.store, event, pixel)
     folder = out or Path(run) / "extract" / clean_name(event)

@@ -189,6 +189,16 @@ def wave(axes: Axes, times: NDArray[Any], values: NDArray[Any], label: str, colo
     axes.set(xlim=(times[0], times[-1]), xlabel=_PER_SECOND_LABEL)
 
 
+def check_scale(scale: int) -> None:
+    """See that pictures can be written with so many pixels a point.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if not 1 <= scale <= 16:
+        raise InputError(f"Pictures cannot have {scale} pixels a point", where="--scale", fix="Choose 1 to 16")
+
+
 def save(figure: Figure, path: Path, scale: int = 2) -> Path:
     """Write a figure as PNG, or as SVG if the name says so, whole or not at all; ``path``.
 
@@ -200,8 +210,7 @@ def save(figure: Figure, path: Path, scale: int = 2) -> Path:
     Raises:
         InputError: no such scale, or another ending.
     """
-    if not 1 <= scale <= 16:
-        raise InputError(f"Pictures cannot have {scale} pixels a point", where="--scale", fix="Choose 1 to 16")
+    check_scale(scale)
     kind = Path(path).suffix.lower()
     if kind not in (".png", ".svg"):
         raise InputError(f"Pictures are written as PNG or SVG, not as '{kind}'", where=path)

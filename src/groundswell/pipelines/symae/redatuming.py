@@ -77,8 +77,9 @@ def redatum_events(run: Path, source: str, path: str, *, store: Path | None = No
     Raises:
         InputError: there is no such run, event or pixel, or the water level is none.
     """
-    from groundswell.pipelines.symae.figures import save
+    from groundswell.pipelines.symae.figures import check_scale, save
 
+    check_scale(scale)
     if not 0 < water_level <= 1:
         raise InputError(f"A water level is a share of the largest power, not {water_level:g}", where="--water-level",
                          fix="Choose a number above 0, at most 1")
@@ -141,9 +142,9 @@ def true_virtual(store: BagStore, source: int, path: int) -> Floats:
     """True virtual traces (t, n) of a simulated store, without noise, in the amplitudes of truth."""
     wave = store.truth("source", source).astype(np.float64)
     n, paths = len(wave), store.truth("path", path).astype(np.float64)
-    whole = np.fft.irfft(np.fft.rfft(wave, 2 * n) * np.fft.rfft(paths, 2 * n), 2 * n)[:, :n]
+    whole = np.fft.irfft(np.fft.rfft(wave, 2 * n) * np.fft.rfft(paths, 2 * n), 2 * n)
     late = shifted(whole, store.truth("shift", path).astype(np.float64) / store.facts.dt)
-    return np.asarray(late * store.truth("flip", path)[:, None], np.float64)
+    return np.asarray(late[:, :n] * store.truth("flip", path)[:, None], np.float64)
 
 
 def _spectral_ratios(a: NDArray[np.float32], b: NDArray[np.float32], dt: float, max_shift_s: float,

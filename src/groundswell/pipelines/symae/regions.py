@@ -16,7 +16,7 @@ from groundswell.core.files import atomic_path, write_json
 from groundswell.core.progress import progress
 from groundswell.core.waveforms import best_lag, shifted
 from groundswell.evaluate.figures import GREY
-from groundswell.pipelines.symae.figures import OFFSET, colours_of, new_figure, save_all, style
+from groundswell.pipelines.symae.figures import OFFSET, check_scale, colours_of, new_figure, save_all, style
 from groundswell.pipelines.symae.pixels import focal_pixel, pixel_centre
 from groundswell.pipelines.symae.signals import standard, time_axis
 from groundswell.pipelines.symae.store import BagStore
@@ -42,6 +42,7 @@ def compare_regions(run: Path, *, nside: int = 4, store: Path | None = None, out
     """
     if not 1 <= nside <= 512:
         raise InputError(f"There are no regions of nside {nside}", where="--nside", fix="Choose 1 to 512")
+    check_scale(scale)
     trained = open_trained(run, store=store, fold=fold)
     folder = out or Path(run) / "regions"
     events = events_of(trained.store, nside)

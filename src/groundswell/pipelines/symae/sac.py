@@ -25,7 +25,7 @@ def write_sac_bag(folder: Path, store: BagStore, bag: int, x: NDArray[Any], arri
                   model: str = "iasp91") -> list[Path]:
     """Write the traces of a bag, one file each: ``FOLDER/EVENT/PIXEL/STATION.sac``.
 
-    Time 0 of a file is the theoretical P, which the headers ``a``-like ``t0`` = 0 mark too; ``t3`` is the arrival. If
+    Time 0 of a file is the theoretical P, which the header ``t0`` says too; ``t3`` is the arrival. If
     event and station have places and a time, ``o`` and the date are set by the travel time through ``model``. The
     amplitude is the prepared one: standard deviation 1.
 
@@ -71,9 +71,10 @@ def _placed(event: Any) -> bool:
 
 def _headers(row: Mapping[Any, Any], event: Any, store: BagStore, rays: Rays | None) -> dict[str, Any]:
     network, station, location, channel = _codes(str(row["station"]))
-    found: dict[str, Any] = {"delta": store.facts.dt, "b": store.facts.t0, "knetwk": network[:8], "kstnm": station[:8],
-                             "khole": location[:8], "kcmpnm": channel[:8], "kevnm": str(event["event"])[:16],
-                             "lcalda": False}
+    found: dict[str, Any] = {"delta": store.facts.dt, "b": store.facts.t0, "knetwk": network[:8],
+                             # SAC has room for eight letters; of a longer name the end says which it is.
+                             "kstnm": station[-8:], "khole": location[:8], "kcmpnm": channel[:8],
+                             "kevnm": str(event["event"])[:16], "lcalda": False}
     for name, value in (("stla", row["latitude"]), ("stlo", row["longitude"]), ("az", row["azimuth"]),
                         ("gcarc", row["distance"]), ("evla", event["latitude"]), ("evlo", event["longitude"]),
                         ("evdp", event["depth_km"]), ("mag", event["magnitude"])):
