@@ -27,6 +27,8 @@ from groundswell.pipelines.biodiversity.simulate.recipe import SimulateRecipe as
 from groundswell.pipelines.das.simulate.recipe import SimulateRecipe
 from groundswell.pipelines.geomag.building.recipe import BuildRecipe
 from groundswell.pipelines.geomag.simulate.recipe import SimulateRecipe as SimulateWindowsRecipe
+from groundswell.pipelines.symae.prepare_recipe import PrepareRecipe
+from groundswell.pipelines.symae.simulate.recipe import WorldRecipe
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((*(ROOT / "docs" / "rooms").glob("*.md"), *(ROOT / "docs" / "pipelines").glob("*.md")))
@@ -34,7 +36,8 @@ PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("README.md
 PAGES = [page for page in PAGES if "_build" not in page.parts and "gallery" not in page.parts]
 FENCE = re.compile(r"^(?P<fence>```+)(?P<kind>[^\n]*)\n(?P<body>.*?)^(?P=fence)[ \t]*$", re.MULTILINE | re.DOTALL)
 KNOBS = {("das", "simulate"): SimulateRecipe, ("geomag", "simulate"): SimulateWindowsRecipe,
-         ("geomag", "build"): BuildRecipe, ("biodiversity", "simulate"): SimulateStoreRecipe}
+         ("geomag", "build"): BuildRecipe, ("biodiversity", "simulate"): SimulateStoreRecipe,
+         ("symae", "simulate"): WorldRecipe, ("symae", "prepare"): PrepareRecipe}
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -74,7 +77,8 @@ RUN = [page for page in EXAMPLES if examples(page)]
 
 def test_rooms_and_pipelines_have_examples() -> None:
     assert {page.stem for page in RUN} >= {"core", "data", "splits", "models", "train", "evaluate", "deploy", "das",
-                                           "geomag", "biodiversity", "biodiversity-simulator"}
+                                           "geomag", "biodiversity", "biodiversity-simulator", "symae",
+                                           "symae-simulator"}
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
