@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_runs import trained_small
 
-from groundswell.core.recipe import build_recipe
-from groundswell.pipelines.symae.recipe import SymaeRecipe
 from groundswell.pipelines.symae.simulate.simulating import simulate_store
 from groundswell.pipelines.symae.store import BagStore
-from groundswell.pipelines.workflow import start_run, train_run
 
 SMALL: dict[str, Any] = {"seed": 3, "events": 10, "pixels": (2, 3), "traces": (4, 8), "worlds": ("easy",), "nt": 128}
 
@@ -20,16 +18,6 @@ SMALL: dict[str, Any] = {"seed": 3, "events": 10, "pixels": (2, 3), "traces": (4
 def small_bags(tmp_path_factory: pytest.TempPathFactory) -> BagStore:
     """Ten simulated events seen through two or three pixels each."""
     return simulate_store(tmp_path_factory.mktemp("small") / "bags", **SMALL)
-
-
-def trained_small(store: BagStore, out: Path, model: dict[str, Any]) -> Path:
-    """A run of one epoch."""
-    recipe = build_recipe(SymaeRecipe, {
-        "data": {"store": str(store.path), "most_traces": 6}, "model": model, "loader": {"threads": 1},
-        "evaluate": {"bootstrap": 200, "n_min": 2}, "extract": {"N": 4, "nepochs": 12},
-        "train": {"epochs": 1, "batch_size": 8, "threads": 1, "tensorboard": False, "weight_decay": 0.0}})
-    train_run(start_run("symae", recipe, out), quiet=True)
-    return out
 
 
 @pytest.fixture(scope="session")

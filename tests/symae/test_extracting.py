@@ -10,16 +10,36 @@ import pandas as pd
 import pytest
 import safetensors.numpy
 import torch
+from small_runs import trained_small
 
 from groundswell.core.errors import InputError
+from groundswell.core.run import RunFolder
+from groundswell.core.waveforms import envelope
+from groundswell.data.waveforms import WaveformPredictions
+from groundswell.evaluate.report import Picture
+from groundswell.pipelines.symae.data import WORKFLOW
 from groundswell.pipelines.symae.extracting import extract_event, signals_of_event
+from groundswell.pipelines.symae.picking import align_run
+from groundswell.pipelines.symae.pictures import alignment_pictures
 from groundswell.pipelines.symae.ranking import equal_bags, ranks
+from groundswell.pipelines.symae.recipe import SymaeRecipe
+from groundswell.pipelines.symae.redatuming import redatum_events
 from groundswell.pipelines.symae.ship_artefacts import save_artefacts, savename
 from groundswell.pipelines.symae.signals import fitted, halvings, signal_of, standard
 from groundswell.pipelines.symae.simulate.simulating import simulate_store
 from groundswell.pipelines.symae.store import BagStore
 from groundswell.pipelines.symae.trained import bags_of, clean_name, open_trained, padded_bags, read_sources, split_name
+from groundswell.pipelines.workflow import load_archive
+from groundswell.splits.manifest import SplitManifest
 from groundswell.train.weights import read_pth
+
+
+def alignment_pictures_of(run: Path) -> list[Picture]:
+    folder = RunFolder.open(run)
+    recipe, archive = folder.recipe(SymaeRecipe), load_archive(run)
+    predicted = WaveformPredictions.read(run / "predictions.parquet")
+    judged = WORKFLOW.evaluate(recipe, archive, SplitManifest.read(run, archive.table), predicted, None, [])
+    return alignment_pictures(recipe, archive, judged)
 
 
 def first_event(store: BagStore) -> str:
@@ -88,6 +108,18 @@ def test_the_reference_gives_its_own_history_and_says_whether_it_converged(
     assert arrays[f"{pixel}/virtual"].shape == (4, 128) and arrays["ideal"].shape == (4, 128)
     np.testing.assert_allclose(arrays[f"{pixel}/source"], standard(arrays[f"{pixel}/virtual"].mean(0)), atol=1e-3)
     assert (tmp_path / "e" / "divergence.png").exists() and (tmp_path / "e" / "ideal_seismograms.png").exists()
+
+
+def test_a_network_that_reads_envelopes_gives_envelopes_throughout(small_bags: BagStore, tmp_path: Path) -> None:
+    run = trained_small(small_bags, tmp_path / "run", {"type": "reference", "p": 6, "q": 5, "envelope": True})
+    event = first_event(small_bags)
+    extract_event(run, event, out=tmp_path / "e", scale=1)
+    arrays = safetensors.numpy.load_file(tmp_path / "e" / "signals.safetensors")
+    pixel = int(small_bags.bags["pixel"].iloc[0])
+    np.testing.assert_allclose(arrays[f"{pixel}/x"], standard(envelope(small_bags.read(0))), atol=1e-3)
+    redatum_events(run, event, event, out=tmp_path / "r", scale=1)
+    align_run(run, event=event, out=tmp_path / "a", scale=1)
+    assert alignment_pictures_of(run) == []
 
 
 def test_one_pixel_of_the_reference_is_the_same_as_among_all(reference_run: Path, small_bags: BagStore) -> None:

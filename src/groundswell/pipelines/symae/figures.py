@@ -219,5 +219,5 @@ def save(figure: Figure, path: Path, scale: int = 2) -> Path:
 
 
 def save_all(figures: Iterable[tuple[str, Figure]], folder: Path, scale: int) -> list[Path]:
-    """Write figures by their names, as PNG and, unless it is of images, as SVG; the paths of the PNG files."""
+    """Write figures by their names as PNG; the paths."""
     return [save(figure, folder / f"{name}.png", scale) for name, figure in figures]

@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_path, write_json
 from groundswell.core.progress import progress
 from groundswell.pipelines.symae.alignment.iccs import Aligned, iccs
@@ -145,8 +144,6 @@ def demeaned(table: pd.DataFrame, column: str) -> Floats:
 
 
 def _sac(folder: Path, store: BagStore, one: Picks) -> list[Path]:
-    if np.shape(one.x) != np.shape(store.read(one.bag)):
-        raise InputError("Only waveforms can be written as SAC", where=store.path)
     return write_sac_bag(folder / "sac", store, one.bag, store.read(one.bag), one.shift_s.tolist(), "SYMAE",
                          polarity=one.flip.tolist(),
                          user={"user1": one.correlation.tolist(), "user2": one.error_s.tolist()})
