@@ -3,7 +3,7 @@
 The seed calls it ``get_coherent_information``. Of the event's bag with most traces (the target) the posterior of the
 coherent code is taken, Q. Every trace of the event gives a nuisance code; decoded with the target's coherent code and
 encoded again by itself, it says how much of Q one such trace tells: KL(Q || Q_j). The N traces of the smallest
-divergence are the ideal seismograms. Their nuisance codes are then moved, the network frozen, to lessen
+divergence are the ideal seismograms. Their nuisance codes are then moved, the network frozen, to lessen::
 
     J(z) = sum_j KL_j(z) / sum_j KL_j(z_0) + alpha |y(z)|_1 / |y(z_0)|_1
 

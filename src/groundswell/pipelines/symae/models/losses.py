@@ -2,7 +2,7 @@
 
 Shape letters: b bag, t trace, n time sample.
 
-With everything summed over a batch of bags the loss is
+With everything summed over a batch of bags the loss is::
 
     L = sum_b [ NLL_b + beta_coherent KL(c_b) + beta_nuisance KL(n_b) + KL(category_b) + gamma C_b ]
         + gamma_shift |v|
@@ -11,9 +11,10 @@ With everything summed over a batch of bags the loss is
   (the constant ln(2 pi) / 2 is left out);
 * KL: of the codes from standard normal distributions; of the categories, where there are several, from their prior;
 * C: the coherence penalty. Of the T aligned traces y_i of a bag and their mean y,
-  C = sum_i |y_i - y|^2 / ((T - 1) n): a variance per sample, 0 if all aligned traces are alike and about 1, whatever
-  T is, if traces of unit variance have nothing in common. Minimising it over shifts maximises the power of the stack;
-* |v|: one Euclidean norm over all the batch's shifts, not squared.
+  ``C = sum_i |y_i - y|^2 / ((T - 1) n)``: a variance per sample, 0 if all aligned traces are alike and about 1,
+  whatever T is, if traces of unit variance have nothing in common. Minimising it over shifts maximises the power of
+  the stack;
+* ``|v|``: one Euclidean norm over all the batch's shifts, not squared.
 
 What is minimised is L divided by the number of bags: Adam is blind to such a factor, and gradients can be compared.
 """

@@ -4,9 +4,9 @@ Shape letters: b bag, t trace, m trace of a flattened batch, n time sample, c ch
 one category, q of the nuisance code, k number of categories.
 
 Each trace is advanced by a shift that a small network finds (:mod:`.shift`), then encoded twice. What the coherent
-encoder says of a bag's traces is pooled by a product of Gaussians (:mod:`.pooling`); each trace keeps a nuisance code.
-One decoder makes each trace from both, and the shift is undone. With k > 1 a bag has k coherent codes, and each trace
-chooses one of them.
+encoder says of a bag's traces is pooled by a product of Gaussians
+(:mod:`~groundswell.pipelines.symae.models.pooling`); each trace keeps a nuisance code. One decoder makes each trace
+from both, and the shift is undone. With k > 1 a bag has k coherent codes, and each trace chooses one of them.
 """
 
 from __future__ import annotations
