@@ -33,6 +33,7 @@ KNOWN = {
     "biodiversity_splits": biodiversity_splits.splits, "biodiversity_knndm": biodiversity_knndm.knndm,
     "biodiversity_store": biodiversity_store.store, "biodiversity_place": biodiversity_place.place,
     "symae_step": symae.step, "symae_rows": symae_rows.rows,
+    "symae_reference": symae_rows.reference,
 }
 RESULTS = Path(__file__).parent / "results"
 
