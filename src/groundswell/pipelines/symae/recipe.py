@@ -116,7 +116,7 @@ class SymaeRecipe(RecipePart):
     """The network."""
     split: SplitRecipe = SplitRecipe()
     """Who may see what: whole events are held out."""
-    loader: LoaderRecipe = LoaderRecipe(threads=2)
+    loader: LoaderRecipe = LoaderRecipe()
     """How bags get from the store into batches."""
     train: SymaeTrainRecipe = SymaeTrainRecipe()
     """How the network is trained."""
