@@ -158,3 +158,14 @@ def test_the_exported_file_agrees_with_the_network(run: RunFolder, pipeline: Pip
 
 def test_the_resolved_recipe_is_the_one_given(run: RunFolder, recipe: Any) -> None:
     assert dump_recipe(run.recipe(type(recipe))) == dump_recipe(recipe)
+
+
+def test_an_evaluated_run_is_listed_with_its_score(run: RunFolder) -> None:
+    from groundswell.cli.models import list_runs, runs_table
+    from groundswell.pipelines.judge import evaluate_run
+
+    judged = evaluate_run(run, with_controls=False, quiet=True)
+    assert judged.report.is_file() and judged.text.startswith("Simulated data")
+    row = list_runs(run.path.parent)[0]
+    assert row["state"] == "evaluated" and "no controls" in row["headline"]["note"]
+    assert runs_table([row]).row_count == 1

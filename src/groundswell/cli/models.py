@@ -39,7 +39,8 @@ def pipeline_of_model(model: Path) -> Pipeline:
 
 
 def list_runs(folder: Path) -> list[dict[str, Any]]:
-    """One dictionary for each run: path, pipeline, state, score with interval, best null control, notes."""
+    """One dictionary for each run: path, pipeline, state, score with interval, best null control or rival,
+    notes."""
     if not folder.is_dir():
         raise InputError("There is no such folder", where=folder)
     rows = []
@@ -53,20 +54,27 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
 
 
 def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The score of units with its interval, the best null control, and what must stand beside the number."""
-    accuracy = metrics["units"]["metrics"]["accuracy"]
-    nulls = [(c["name"], c["metrics"]["accuracy"]["value"]) for c in metrics["controls"]
-             if c["kind"] == "null" and "metrics" in c]
+    """The score with its interval, the best null control or rival, and what must stand beside the number."""
+    if "units" in metrics:
+        name, score, beside = "accuracy", metrics["units"]["metrics"]["accuracy"], metrics["controls"]
+        found = [(c["name"], c["metrics"][name]["value"]) for c in beside if c["kind"] == "null" and "metrics" in c]
+    else:
+        name, beside = metrics["headline"], metrics["beside"]
+        score = metrics["scores"][name]
+        found = [(c["name"], c["scores"][name]["value"]) for c in beside
+                 if c["kind"] == "rival" and name in c["scores"]]
+    found = [(control, value) for control, value in found if value is not None]
     note = metrics["note"]
     remarks = [*(["simulated data"] if note.get("simulated") else []),
                *(mark.partition(". ")[0] for mark in note.get("marks", [])),
                *([f"leaking split allowed: {note['allow_leakage']}"] if note.get("allow_leakage") else []),
-               *([] if metrics["controls"] else ["no controls"])]
-    head: dict[str, Any] = {"metric": f"{metrics['unit']} accuracy", "value": accuracy["value"],
-                            "interval": [accuracy["low"], accuracy["high"]], "note": "; ".join(remarks)}
-    if nulls:
-        name, value = max(nulls, key=lambda pair: pair[1])
-        head["best_null_control"] = {"name": name, "value": value}
+               *([] if beside else ["no controls"])]
+    ends = None if score["low"] is None else [score["low"], score["high"]]
+    head: dict[str, Any] = {"metric": f"{metrics['unit']} {name}", "value": score["value"], "interval": ends,
+                            "note": "; ".join(remarks)}
+    if found:
+        control, value = max(found, key=lambda pair: pair[1])
+        head["best_null_control" if "units" in metrics else "best_rival"] = {"name": control, "value": value}
     return head
 
 
@@ -75,11 +83,12 @@ def runs_table(rows: list[dict[str, Any]]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for title in ("run", "pipeline", "state", "score", "interval", "best null control", "note"):
+    for title in ("run", "pipeline", "state", "score", "interval", "best null control or rival", "note"):
         table.add_column(title, overflow="fold")
     for row in rows:
         head = row.get("headline", {})
-        score, interval, control = head.get("value"), head.get("interval"), head.get("best_null_control")
+        score, interval, control = head.get("value"), head.get("interval"), head.get(
+            "best_null_control", head.get("best_rival"))
         table.add_row(row["run"], row["pipeline"], row["state"],
                       f"{head['metric']} {score:.3f}" if score is not None else "not evaluated",
                       f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
