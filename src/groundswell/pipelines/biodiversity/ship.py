@@ -12,16 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from groundswell.core.errors import InputError
 from groundswell.core.files import read_json
 from groundswell.core.run import RunFolder
 from groundswell.deploy.export import ExportResult, export_onnx
+from groundswell.pipelines import shipping
 from groundswell.pipelines.biodiversity.data import reader_of, source_of
 from groundswell.pipelines.biodiversity.recipe import BiodiversityRecipe
 from groundswell.pipelines.biodiversity.task import SpeciesTask
-from groundswell.pipelines.workflow import folds_of, load_archive, load_task
+from groundswell.pipelines.workflow import load_archive
 from groundswell.train.task import Export
-from groundswell.train.weights import load_best, write_pth
 
 COMPARED = 128
 """Observations of the run's own data that the exported file is compared on."""
@@ -37,34 +36,18 @@ class _Mean(nn.Module):
         return torch.stack([member(vision, language, place) for member in self.members]).mean(dim=0)
 
 
-def export_run(run: RunFolder, *, to: str, out: Path | None, fold: int) -> list[str]:
-    """Export a run; what to tell the person, line by line.
+_WORDS = shipping.Words("observations", "STORE")
 
-    Raises:
-        InputError: no such form, no such fold, or not trained.
-        RefusedError: the exported file disagrees with the network; nothing is written.
-    """
-    folds = folds_of(run, fold)
-    if to == "onnx":
-        result = export_onnx_of(run, out or run.path / "model.onnx", folds)
-        return [f"Wrote {result.path} ({result.path.stat().st_size / 2**20:.1f} MiB) by the exporter "
-                f"'{result.exporter}'.",
-                f"On {result.parity.samples} observations the largest difference of a probability is "
-                f"{result.parity.difference:.1e}; on other batch sizes {result.parity.shape_difference:.1e}.",
-                f"Next: groundswell predict {result.path} STORE"]
-    if to == "weights":
-        return [f"Wrote {path}" for path in write_state_dicts(run, out or run.path, folds)]
-    raise InputError(f"There is no form '{to}' to export to", where="--to", fix="Choose onnx or weights")
+
+def export_run(run: RunFolder, *, to: str, out: Path | None, fold: int) -> list[str]:
+    """Export a run; see :func:`groundswell.pipelines.shipping.export_run`."""
+    return shipping.export_run(run, to=to, out=out, fold=fold, words=_WORDS, onnx=export_onnx_of,
+                               weights=write_state_dicts)
 
 
 def tasks_of(run: RunFolder, folds: Sequence[int]) -> list[SpeciesTask]:
     """The trained tasks of some folds, in evaluation mode."""
-    tasks = []
-    for fold in folds:
-        task = load_task(run.path, run.pipeline, fold)[2]
-        assert isinstance(task, SpeciesTask)
-        tasks.append(task.eval())
-    return tasks
+    return shipping.tasks_of(run, folds, SpeciesTask)
 
 
 def export_of(run: RunFolder, folds: Sequence[int]) -> Export:
@@ -94,20 +77,13 @@ def _vectors(run: RunFolder) -> Iterator[Mapping[str, NDArray[Any]]]:
 def write_state_dicts(run: RunFolder, folder: Path, folds: Sequence[int]) -> list[Path]:
     """Write ``best_model.pth`` of each fold (below ``fold-K`` where there are several), all plain: the seed's keys
     (model_state_dict, num_classes, species_to_idx, mode, final_accuracy) and epoch, val_metrics, config, manifest."""
-    recipe, written = run.recipe(BiodiversityRecipe), []
-    split = read_json(run.path / "split.json")
-    for fold, task in zip(folds, tasks_of(run, folds), strict=True):
-        facts = load_best(task, run.fold_path(fold))
-        path = (folder if len(folds) == 1 else folder / f"fold-{fold + 1}") / "best_model.pth"
-        metrics = {name.removeprefix("val_"): value for name, value in facts["metrics"].items()
-                   if name.startswith("val_")}
-        write_pth(path, {
-            "epoch": facts["epoch"], "model_state_dict": task.state_dict(), "val_metrics": metrics,
-            "num_classes": len(task.classes), "species_to_idx": {name: k for k, name in enumerate(task.classes)},
-            "mode": mode_of(recipe), "final_accuracy": metrics.get("accuracy"),
-            "manifest": split["assignment_digest"], "config": recipe.model_dump(mode="json")})
-        written.append(path)
-    return written
+    mode, digest = mode_of(run.recipe(BiodiversityRecipe)), read_json(run.path / "split.json")["assignment_digest"]
+
+    def more(task: SpeciesTask, metrics: Mapping[str, float]) -> dict[str, Any]:
+        return {"num_classes": len(task.classes), "species_to_idx": {name: k for k, name in enumerate(task.classes)},
+                "mode": mode, "final_accuracy": metrics.get("accuracy"), "manifest": digest}
+
+    return shipping.write_best(run, folder, folds, tasks_of(run, folds), more)
 
 
 def mode_of(recipe: BiodiversityRecipe) -> str:

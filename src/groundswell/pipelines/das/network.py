@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from groundswell.core.errors import InputError
 from groundswell.core.run import RunFolder
+from groundswell.pipelines import shipping
 from groundswell.pipelines.das.predictor import Predictor
 from groundswell.pipelines.das.task import DasTask, TaskPredictor
-from groundswell.pipelines.workflow import folds_of, load_task
+from groundswell.pipelines.workflow import folds_of
 from groundswell.train.task import Export
 
 
@@ -53,12 +54,7 @@ class _MeanModule(nn.Module):
 
 def tasks_of(run: RunFolder, folds: Sequence[int]) -> list[DasTask]:
     """The trained tasks of some folds, in evaluation mode."""
-    tasks = []
-    for fold in folds:
-        _, _, task = load_task(run.path, run.pipeline, fold)
-        assert isinstance(task, DasTask)
-        tasks.append(task.eval())
-    return tasks
+    return shipping.tasks_of(run, folds, DasTask)
 
 
 def run_predictor(path: Path, *, fold: int = 0, device: str = "auto") -> Predictor:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.core.errors import InputError
 from groundswell.core.run import RunFolder
 from groundswell.deploy.export import ExportResult, export_onnx
 from groundswell.evaluate.figures import read_epochs
+from groundswell.pipelines import shipping
 from groundswell.pipelines.das.data import records_of, window_source
 from groundswell.pipelines.das.network import export_of, tasks_of
 from groundswell.pipelines.das.recipe import DasRecipe
-from groundswell.pipelines.workflow import folds_of, load_archive
+from groundswell.pipelines.workflow import load_archive
 from groundswell.train.checkpoint import read_checkpoint
 from groundswell.train.weights import load_best, write_pth
 
@@ -24,26 +24,13 @@ COMPARED = 128
 """Windows of the run's own records that the exported file is compared on."""
 
 
-def export_run(run: RunFolder, *, to: str, out: Path | None, fold: int) -> list[str]:
-    """Export a run; what to tell the person, line by line.
+_WORDS = shipping.Words("windows", "FILES", shapes="on other batch sizes and channel counts")
 
-    Raises:
-        InputError: no such form, no such fold, or not trained.
-        RefusedError: the exported file disagrees with the network; nothing is written.
-    """
-    folds = folds_of(run, fold)
-    if to == "onnx":
-        result = export_onnx_of(run, out or run.path / "model.onnx", folds)
-        parity = result.parity
-        return [f"Wrote {result.path} ({result.path.stat().st_size / 2**20:.1f} MiB) by the exporter "
-                f"'{result.exporter}'.",
-                f"On {parity.samples} windows the largest difference of a probability is {parity.difference:.1e}; "
-                f"on other batch sizes and channel counts {parity.shape_difference:.1e}.",
-                f"Next: groundswell predict {result.path} FILES"]
-    if to == "weights":
-        written = write_state_dicts(run, out or run.path, folds)
-        return [f"Wrote {path}" for path in written]
-    raise InputError(f"There is no form '{to}' to export to", where="--to", fix="Choose onnx or weights")
+
+def export_run(run: RunFolder, *, to: str, out: Path | None, fold: int) -> list[str]:
+    """Export a run; see :func:`groundswell.pipelines.shipping.export_run`."""
+    return shipping.export_run(run, to=to, out=out, fold=fold, words=_WORDS, onnx=export_onnx_of,
+                               weights=write_state_dicts)
 
 
 def export_onnx_of(run: RunFolder, path: Path, folds: Sequence[int]) -> ExportResult:
@@ -85,7 +72,7 @@ def write_state_dicts(run: RunFolder, folder: Path, folds: Sequence[int]) -> lis
         facts = load_best(task, run.fold_path(fold))
         best = place / "best_model.pth"
         write_pth(best, {"epoch": facts["epoch"], "model_state_dict": task.state_dict(),
-                         "val_metrics": _of_validation(facts["metrics"]), "config": config})
+                         "val_metrics": shipping.of_validation(facts["metrics"]), "config": config})
         written.append(best)
         metrics = read_epochs(run.fold_path(fold) / "logs" / "epochs.csv")
         for checkpoint in sorted((run.fold_path(fold) / "checkpoints").glob("step-*-epoch-*.ckpt")):
@@ -94,11 +81,8 @@ def write_state_dicts(run: RunFolder, folder: Path, folds: Sequence[int]) -> lis
             path = place / f"checkpoint_epoch_{epoch}.pth"
             write_pth(path, {"epoch": epoch, "model_state_dict": state["model"],
                              "optimizer_state_dict": state["optimiser"],
-                             "val_metrics": _of_validation({n: values[epoch - 1] for n, values in metrics.items()}),
+                             "val_metrics": shipping.of_validation(
+                                 {name: values[epoch - 1] for name, values in metrics.items()}),
                              "config": config})
             written.append(path)
     return written
-
-
-def _of_validation(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {name.removeprefix("val_"): value for name, value in metrics.items() if name.startswith("val_")}
