@@ -19,37 +19,38 @@ settings.load_profile("groundswell")
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def _real(name: str, what: str) -> Path:
+    folder = REAL_DATA / name
+    if not folder.is_dir():
+        pytest.skip(f"{what} not at hand ({folder} is absent)")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def real_das() -> Path:
     """Folder of real DAS files; the test is skipped where it is absent."""
-    folder = REAL_DATA / "das"
-    if not folder.is_dir():
-        pytest.skip(f"real DAS files are not at hand ({folder} is absent)")
-    return folder
+    return _real("das", "real DAS files are")
 
 
 @pytest.fixture(scope="session")
 def real_geomag() -> Path:
     """Folder of real observatory data; the test is skipped where it is absent."""
-    folder = REAL_DATA / "geomag"
-    if not folder.is_dir():
-        pytest.skip(f"real observatory data is not at hand ({folder} is absent)")
-    return folder
+    return _real("geomag", "real observatory data is")
 
 
 @pytest.fixture(scope="session")
 def real_biodiversity() -> Path:
     """Folder of real observations of plants; the test is skipped where it is absent."""
-    folder = REAL_DATA / "biodiversity"
-    if not folder.is_dir():
-        pytest.skip(f"real observations are not at hand ({folder} is absent)")
-    return folder
+    return _real("biodiversity", "real observations are")
 
 
 @pytest.fixture(scope="session")
 def real_symae() -> Path:
     """Folder of real teleseismic P waves; the test is skipped where it is absent."""
-    folder = REAL_DATA / "symae"
-    if not folder.is_dir():
-        pytest.skip(f"real teleseismic P waves are not at hand ({folder} is absent)")
-    return folder
+    return _real("symae", "real teleseismic P waves are")
+
+
+@pytest.fixture(scope="session")
+def real_marine() -> Path:
+    """Folder of real underwater images and clips; the test is skipped where it is absent."""
+    return _real("marine", "real underwater images are")

@@ -32,7 +32,8 @@ def iou(a: Boxes, b: Boxes, *, crowd: NDArray[np.bool_] | None = None) -> NDArra
     whole = area(a)[:, None] + area(b)[None, :] - inside
     if crowd is not None:
         whole = np.where(np.asarray(crowd, bool)[None, :], area(a)[:, None], whole)
-    return np.divide(inside, whole, out=np.zeros_like(inside), where=whole > 0)
+    found: NDArray[np.float64] = np.divide(inside, whole, out=np.zeros_like(inside), where=whole > 0)
+    return found
 
 
 def clipped(boxes: Boxes, width: float, height: float) -> NDArray[np.float64]:
