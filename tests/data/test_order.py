@@ -148,3 +148,16 @@ def test_later_changes_to_the_given_rows_change_nothing():
     order = Order(rows, 5, 1, shuffle=False)
     rows[:] = 0
     assert order.epoch(0)[0].tolist() == [[0, 1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_repeated_rows_come_as_often_as_asked_and_never_more(world):
+    rows, repeats = np.arange(5) * 10, np.array([1, 3, 1, 2, 1])
+    seen = []
+    for rank in range(world):
+        order = Order(rows, 2, 7, rank=rank, world=world, repeats=repeats)
+        drawn, weight = order.epoch(3)
+        seen += drawn[weight > 0].tolist()
+    assert sorted(seen) == sorted(np.repeat(rows, repeats).tolist())
+    with pytest.raises(ValueError, match="repeats"):
+        Order(rows, 2, 7, repeats=np.array([1, 0, 1, 1, 1]))

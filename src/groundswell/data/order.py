@@ -46,6 +46,7 @@ class Order:
         rank: this process.
         world: number of processes.
         skip_single: leave out a row that would be alone in a process's last batch.
+        repeats: how often an epoch sees each of ``rows``, shape (n,), 1 or more; not together with balance.
 
     Raises:
         InputError: there are no rows, or a row to be balanced has no class.
@@ -54,7 +55,7 @@ class Order:
 
     def __init__(self, rows: NDArray[np.int64], batch_size: int, seed: int, shuffle: bool = True,
                  balance: NDArray[np.int64] | None = None, rank: int = 0, world: int = 1,
-                 skip_single: bool = False) -> None:
+                 skip_single: bool = False, repeats: NDArray[np.int64] | None = None) -> None:
         rows = np.array(rows, dtype=np.int64)
         if rows.ndim != 1 or batch_size < 1 or not 0 <= rank < world:
             raise ValueError(f"no order of rows {rows.shape} in batches of {batch_size} for process {rank} of {world}")
@@ -63,6 +64,10 @@ class Order:
                              fix="Look at the labels and the split: a part of it is empty")
         if len(np.unique(rows)) != len(rows):
             raise ValueError("a row is in the order twice")
+        if repeats is not None:
+            if repeats.shape != rows.shape or balance is not None or (repeats < 1).any():
+                raise ValueError("repeats are whole numbers from 1, one for each row, and do not go with balance")
+            rows = np.repeat(rows, repeats)
         if skip_single and not shuffle:
             raise ValueError("skipping a single row needs shuffle, or it would be the same one in every epoch")
         self.rows = rows

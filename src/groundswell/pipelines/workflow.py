@@ -84,6 +84,10 @@ class Workflow(ABC):
         """Those of the rows that can teach and be scored: where classes are learnt, those that have a label."""
         return rows[table.labels()[rows] >= 0]
 
+    def repeats(self, recipe: Any, archive: Archive, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """How often an epoch of training sees each of its ``rows``; ``None`` for once."""
+        return None
+
     def predict(self, recipe: Any, archive: Archive, task: Task, rows: NDArray[np.int64], *, fold: int = -1,
                 member: str = "model", device: torch.device | str = "cpu") -> PredictionTable:
         """Predict the samples at ``rows`` of the archive's table, in their order."""
@@ -185,7 +189,7 @@ class FoldSetup:
         task = workflow.task(recipe, archive, train_rows)
         train = Order(train_rows, recipe.train.batch_size, recipe.train.seed, rank=rank, world=world,
                       balance=labels[train_rows] if recipe.train.balanced_sampling else None,
-                      skip_single=workflow.skip_single)
+                      skip_single=workflow.skip_single, repeats=workflow.repeats(recipe, archive, train_rows))
         validation = Order(validation_rows, recipe.train.batch_size, recipe.train.seed, shuffle=False, rank=rank,
                            world=world)
         return Setup(task, _loader(workflow, recipe, archive, train, device, training=True),

@@ -27,10 +27,16 @@ class TrainRecipe(RecipePart):
     """Passes over the training samples."""
     batch_size: int = Field(16, ge=1)
     """Samples in a batch, per process."""
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    """adamw, or sgd: with Nesterov momentum, and without decay of biases and of the scales of normalisation."""
     learning_rate: float = Field(1e-3, gt=0)
-    """Initial step size of AdamW."""
+    """Initial step size."""
+    momentum: float = Field(0.937, ge=0, lt=1)
+    """Of sgd."""
     weight_decay: float = Field(1e-4, ge=0)
-    """Decoupled weight decay of AdamW."""
+    """Weight decay, decoupled with adamw."""
+    warmup_epochs: float = Field(0.0, ge=0)
+    """Epochs in which the step size rises in a line from nearly nothing; not with scheduler stages."""
     clip_norm: float = Field(1.0, ge=0)
     """Largest gradient norm; 0 clips nothing."""
     accumulate: int = Field(1, ge=1)

@@ -16,7 +16,8 @@ class Schedule:
 
     plateau: multiplied by ``plateau_factor`` after more than ``plateau_patience`` epochs without a lower validation
     loss; cosine: from the initial rate to zero over all steps of all epochs; none: constant; stages: constant within an
-    epoch, see :class:`~groundswell.train.recipe.Stage`.
+    epoch, see :class:`~groundswell.train.recipe.Stage`. But for stages, the rate rises in a line over
+    ``warmup_epochs``.
 
     Args:
         recipe: of training.
@@ -36,6 +37,9 @@ class Schedule:
             stage = self._recipe.stages[number]
             return stage.learning_rate * stage.decay ** epoch
         base = self._recipe.learning_rate * self._factor
+        warm = self._recipe.warmup_epochs * self._steps / self._recipe.epochs
+        if step + 1 < warm:
+            base *= (step + 1) / warm
         if self._recipe.scheduler == "cosine":
             return base * (1 + math.cos(math.pi * min(step / self._steps, 1.0))) / 2
         return base

@@ -87,6 +87,9 @@ class Task(nn.Module, ABC):
     def stage(self, number: int) -> None:
         """Take note of the stage of training, from 0, that is under way (see ``train.stages``), also on resuming."""
 
+    def epoch(self, number: int) -> None:
+        """Take note of the epoch, from 0, that begins or is under way, also on resuming."""
+
     def export(self) -> Export:
         """What is written by ``export``.
 

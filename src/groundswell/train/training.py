@@ -37,6 +37,18 @@ FREE_KEYS = {"accelerator", "threads", "tensorboard", "keep", "checkpoint_every"
 (accelerator, threads) or not at all."""
 
 
+def _optimiser(parameters: list[nn.Parameter], recipe: TrainRecipe) -> torch.optim.Optimizer:
+    # Fused steps are exact and much faster, but do their own unscaling with float16, which clipping cannot follow.
+    fused = recipe.precision != "16"
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused)
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
+    return torch.optim.SGD([group for group in groups if group["params"]], recipe.learning_rate,
+                           momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=fused)
+
+
 class Training:
     """One process's share of a fit.
 
@@ -58,16 +70,15 @@ class Training:
         self.sums: Sums = {}
         self.batches = self._agreed_batches()
         self.schedule = Schedule(recipe, recipe.epochs * math.ceil(self.batches / recipe.accumulate))
-        # Fused steps are exact and much faster, but do their own unscaling with float16, which clipping cannot follow.
         parameters = [p for p in self.task.parameters() if p.requires_grad]
-        self.raw = torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay,
-                                     fused=recipe.precision != "16")
+        self.raw = _optimiser(parameters, recipe)
         self.model, self.optimiser = fabric.setup(Objective(self.task), self.raw)
         self.parameters = parameters
         self.generator = torch.Generator(fabric.device)
         self._group: list[tuple[Tensor, Tensor, Tensor]] = []
         self._samples = 0.0
         self.task.stage(0)
+        self.task.epoch(0)
 
     # -- an optimiser step -------------------------------------------------------------------------------------------
 
@@ -95,6 +106,7 @@ class Training:
         if stage and not epoch:
             self.raw.state.clear()
         self.task.stage(stage)
+        self.task.epoch(self.place.epoch)
 
     def _step(self, index: int, samples: int) -> None:
         losses = torch.stack([loss * weight for loss, weight, _ in self._group]).sum()
@@ -263,14 +275,17 @@ class Training:
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.place = Place(**state["place"])
         self.task.stage(self.schedule.stage(self.place.epoch)[0])
+        self.task.epoch(self.place.epoch)
         mine = state["shares"][self.fabric.global_rank]
         self.sums = {name: value.to(self.fabric.device) for name, value in mine["sums"].items()}
         set_generators(mine["generators"])
 
     def _check_same(self, state: dict[str, Any], path: Path) -> None:
         now = self.recipe.model_dump(mode="json")
-        changed = [f"train.{key} was {state['recipe'].get(key)!r} and is {now[key]!r}" for key in now
-                   if key not in FREE_KEYS and state["recipe"].get(key) != now[key]]
+        # A key that came later had its default's effect before.
+        then = {key: field.default for key, field in TrainRecipe.model_fields.items()} | state["recipe"]
+        changed = [f"train.{key} was {then.get(key)!r} and is {now[key]!r}" for key in now
+                   if key not in FREE_KEYS and then.get(key) != now[key]]
         if state["world"] != self.fabric.world_size:
             changed.append(f"there were {state['world']} processes and are {self.fabric.world_size}")
         if state["batches"] != self.batches:

@@ -108,17 +108,15 @@ class MarineTrainRecipe(TrainRecipe):
     """Passes over the training images."""
     batch_size: int = Field(16, ge=1)
     """Images in a batch, per process."""
-    optimiser: Literal["adamw", "sgd"] = "adamw"
-    """adamw, or sgd with Nesterov momentum (the seed's; with learning_rate 0.01 and weight_decay 0.0005)."""
     learning_rate: float = Field(1e-3, gt=0)
-    """Initial step size."""
+    """Initial step size (the seed: 0.01 with optimiser sgd)."""
     weight_decay: float = Field(5e-4, ge=0)
-    """Weight decay."""
+    """Weight decay, decoupled with adamw."""
     scheduler: Literal["plateau", "cosine", "none", "stages"] = "cosine"
     """plateau: halve the rate when the validation loss stops falling; cosine: to zero over all epochs; stages: as
     train.stages says, whatever train.learning_rate is."""
     warmup_epochs: float = Field(3.0, ge=0)
-    """Epochs in which the step size rises to its value."""
+    """Epochs in which the step size rises in a line from nearly nothing; not with scheduler stages."""
     clip_norm: float = Field(10.0, ge=0)
     """Largest gradient norm; 0 clips nothing."""
     monitor: str = "val_map50"
