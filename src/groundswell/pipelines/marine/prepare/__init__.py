@@ -1,0 +1,1 @@
+"""marine: correcting colour, haze and contrast of underwater images, before training and in use."""
