@@ -1,0 +1,1 @@
+"""marine: animals followed through videos and counted once each."""
