@@ -70,6 +70,50 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_folder(path: Path, *, replaces: str = "") -> Iterator[Path]:
+    """Yield an empty folder beside ``path`` that takes its place when the block ends without an error, or vanishes.
+
+    Args:
+        path: the folder; new, or empty.
+        replaces: name of a file; a folder that holds it gives way. Empty: nothing that is there does.
+
+    Raises:
+        InputError: something is at ``path`` already, or the folder above cannot be written to.
+        FailureError: the disk is full.
+    """
+    path = Path(path)
+    taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    if taken and not (replaces and (path / replaces).is_file()):
+        raise InputError("There is something here already", where=path, fix="Name another folder, or remove this one")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".part", dir=path.parent))
+    except OSError as error:
+        raise InputError(f"Cannot write here: {error.strerror}", where=path.parent,
+                         fix="Choose a folder that exists and can be written to") from error
+    try:
+        new = aside / "new"
+        new.mkdir()
+        yield new
+        if taken:
+            os.replace(path, aside / "old")
+        try:
+            os.replace(new, path)
+        except OSError:
+            if taken:
+                os.replace(aside / "old", path)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        if is_full(error):
+            raise FailureError("No space left on the device; nothing was changed", where=path,
+                               fix=f"Free some space ({free_gib(path.parent):.1f} GiB left) and run again") from error
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
