@@ -1,0 +1,1 @@
+"""marine: images from where others keep them: FathomNet, DeepFish."""
