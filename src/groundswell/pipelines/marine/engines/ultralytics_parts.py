@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import yaml
-from torch import nn
 
 from groundswell.core.optional import require
 
@@ -63,11 +62,12 @@ def parts() -> Parts:
         # In memory only: the file is in a folder that is gone in a moment.
         dict.update(utils.SETTINGS, {name: False for name, value in utils.SETTINGS.items() if isinstance(value, bool)})
     return Parts(tasks.DetectionModel, assigning.TaskAlignedAssigner, losses.BboxLoss,
-                 Path(package.__file__).parent, str(package.__version__))
+                 Path(str(package.__file__)).parent, str(package.__version__))
 
 
-def network(name: str, classes: int) -> tuple[nn.Sequential, int]:
-    """The layers of a network with weights by chance, and how many of them, from the first, are its backbone.
+def network(name: str, classes: int) -> tuple[Any, int]:
+    """The layers of a network (``nn.Sequential``), weights by chance, and how many of them from the first on are its
+    backbone.
 
     Each layer has ``f``, where its inputs come from (layers' numbers, -1 the one before), and ``i``, its number; the
     last layer is the head with ``forward_head``, ``dfl`` and ``stride``.
@@ -82,14 +82,14 @@ def network(name: str, classes: int) -> tuple[nn.Sequential, int]:
     described = parts().folder / "cfg" / "models" / folder / f"{family}.yaml"
     plan = {**yaml.safe_load(described.read_text("utf-8")), "scale": size, "yaml_file": str(described)}
     with _silenced():
-        layers: nn.Sequential = parts().model(plan, ch=3, nc=classes, verbose=False).model
+        layers = parts().model(plan, ch=3, nc=classes, verbose=False).model
     return layers, len(plan["backbone"])
 
 
 @contextlib.contextmanager
 def _contained() -> Iterator[None]:
     """Everything that importing Ultralytics changes beyond itself is as before when the block ends."""
-    environment, printing = dict(os.environ), np.get_printoptions()
+    environment, printing = dict(os.environ), dict[str, Any](np.get_printoptions())
     fresh = "ultralytics" not in sys.modules
     with tempfile.TemporaryDirectory(prefix="groundswell-yolo-") as folder, _silenced():
         os.environ |= {**_QUIET, "YOLO_CONFIG_DIR": folder}
@@ -102,7 +102,7 @@ def _contained() -> Iterator[None]:
             if fresh:
                 printing.pop("override_repr", None)
                 np.set_printoptions(**printing)
-                torch.set_printoptions(profile="default")
+                torch.set_printoptions(profile="default")  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ distance.
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -48,12 +48,13 @@ class Yolo(Engine):
     def __init__(self, name: str, classes: int, *, box_gain: float = 7.5, class_gain: float = 0.5,
                  edge_gain: float = 1.5, answering: int = 10) -> None:
         super().__init__(name, classes)
-        self.model, self._backbone_layers = network(name, classes)
-        self._kept = {int(source) % len(self.model) for layer in self.model
-                      for source in ([layer.f] if isinstance(layer.f, int) else layer.f) if source != -1}
-        self.strides = [int(stride) for stride in self.model[-1].stride.tolist()]
+        layers, self._backbone_layers = network(name, classes)
+        self.model = layers
+        self._sources = [[layer.f] if isinstance(layer.f, int) else list(layer.f) for layer in layers]
+        self._kept = {source for sources in self._sources for source in sources if source != -1}
+        self.strides = [int(stride) for stride in layers[-1].stride.tolist()]
         self.gains = {"box": box_gain, "class": class_gain, "edge": edge_gain}
-        self.bins = int(self.model[-1].reg_max)
+        self.bins = int(layers[-1].reg_max)
         self._assign = parts().assigner(topk=answering, num_classes=classes, alpha=0.5, beta=6.0, stride=self.strides)
         self._box_loss = parts().box_loss(self.bins)
         self.register_buffer("_steps", torch.arange(self.bins, dtype=torch.float32), persistent=False)
@@ -88,18 +89,16 @@ class Yolo(Engine):
     def _layers(self, x: Tensor, count: int) -> list[Tensor]:
         """Outputs of the first layers, those that nobody asks for later left out but the last."""
         outputs: list[Tensor] = []
-        for number, layer in enumerate(self.model[:count]):
-            source = layer.f
-            if source != -1:
-                x = outputs[source] if isinstance(source, int) else [x if s == -1 else outputs[s] for s in source]
-            x = layer(x)
+        for number, sources in enumerate(self._sources[:count]):
+            taken = [x if source == -1 else outputs[source] for source in sources]
+            x = self.model[number](taken[0] if len(taken) == 1 else taken)
             outputs.append(x if number in self._kept or number == count - 1 else x.new_empty(0))
         return outputs
 
     def _places(self, x: Tensor) -> Places:
-        head = self.model[-1]
+        head: Any = self.model[-1]
         outputs = self._layers(x, len(self.model) - 1)
-        levels = [outputs[source] for source in head.f]
+        levels = [outputs[source] for source in self._sources[-1]]
         said = head.forward_head(levels, **head.one2many)
         centres, strides = [], []
         for level, stride in zip(levels, self.strides, strict=True):
@@ -112,7 +111,7 @@ class Yolo(Engine):
 
     def _boxes(self, places: Places) -> Tensor:
         """Left, top, right, bottom in strides, (b, n, 4)."""
-        shares = places.edges.unflatten(-1, (4, self.bins)).softmax(-1)
+        shares = places.edges.reshape(*places.edges.shape[:-1], 4, self.bins).softmax(-1)
         distance = (shares * self._steps).sum(-1)
         return torch.cat([places.centres - distance[..., :2], places.centres + distance[..., 2:]], -1)
 
