@@ -34,6 +34,6 @@ def _moved(axis: NDArray[np.uint8], lightness: NDArray[np.uint8], strength: floa
     vision = cv2()
     cast = vision.mean(axis)[0] - _GREY
     # A pixel's shift hangs on its lightness alone, of which there are 256: a table, and arithmetic of whole numbers.
-    table = np.rint(abs(cast) * strength * np.arange(256) / 255.0)
+    table = np.rint(abs(cast) * (np.arange(256) / 255.0) * strength)
     shift = vision.LUT(lightness, np.minimum(table, 255).astype(np.uint8))
     return vision.subtract(axis, shift) if cast > 0 else vision.add(axis, shift)

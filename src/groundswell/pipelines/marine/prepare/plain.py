@@ -28,8 +28,8 @@ def _grey_world(image: Any, recipe: PrepareRecipe) -> Any:
     lab = vision.cvtColor(image, vision.COLOR_RGB2LAB).astype(np.float64)
     for axis in (1, 2):
         cast = np.mean(lab[:, :, axis]) - 128
-        lab[:, :, axis] -= cast * (lab[:, :, 0] / 255.0) * recipe.strength
-    return vision.cvtColor(np.clip(np.rint(lab), 0, 255).astype(np.uint8), vision.COLOR_LAB2RGB)
+        lab[:, :, axis] -= np.rint(cast * (lab[:, :, 0] / 255.0) * recipe.strength)
+    return vision.cvtColor(np.clip(lab, 0, 255).astype(np.uint8), vision.COLOR_LAB2RGB)
 
 
 def _dehaze(image: Any, recipe: PrepareRecipe) -> Any:
