@@ -19,6 +19,7 @@ from benchmarks import (
     geomag_engine,
     geomag_networks,
     loader,
+    marine_prepare,
     symae,
     symae_rows,
 )
@@ -32,6 +33,7 @@ KNOWN = {
     "geomag_workers": geomag_engine.workers, "geomag_memory": geomag_engine.memory, "geomag_study": geomag_engine.study,
     "biodiversity_splits": biodiversity_splits.splits, "biodiversity_knndm": biodiversity_knndm.knndm,
     "biodiversity_store": biodiversity_store.store, "biodiversity_place": biodiversity_place.place,
+    "marine_prepare": marine_prepare.prepare,
     "symae_step": symae.step, "symae_rows": symae_rows.rows,
     "symae_reference": symae_rows.reference,
 }
