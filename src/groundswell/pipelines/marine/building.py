@@ -1,0 +1,97 @@
+"""marine: the task of a run: a detector of the recipe's kind, with the weights it is to start from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from groundswell.core.errors import InputError
+from groundswell.core.run import RunFolder
+from groundswell.pipelines.marine.detector import Arrival, load_start
+from groundswell.pipelines.marine.engines import build_detector
+from groundswell.pipelines.marine.engines.user_weights import read_user_weights
+from groundswell.pipelines.marine.images import ImageSet
+from groundswell.pipelines.marine.labels import ClassMap
+from groundswell.pipelines.marine.moco.pretrained import FILE as PRETRAINED
+from groundswell.pipelines.marine.moco.pretrained import Pretrained
+from groundswell.pipelines.marine.recipe import MarineRecipe
+from groundswell.pipelines.marine.sampling import class_weights_of
+from groundswell.pipelines.marine.task import DetectionTask
+from groundswell.pipelines.workflow import Archive
+from groundswell.train.weights import BEST, read_weights
+
+Kind = Literal["backbone", "detector"]
+
+
+def build_task(recipe: MarineRecipe, archive: Archive, told: ClassMap, images: ImageSet,
+               rows: NDArray[np.int64]) -> DetectionTask:
+    """A task with first weights by chance, or those of ``model.start``; class weights are of the training rows."""
+    engine = build_detector(recipe.model.engine, recipe.model.name, len(told.names))
+    start = archive.records[0]["start"]
+    # What a finished run started from may be gone: its own weights are put in the place of these.
+    if start and Path(start).exists():
+        state, kind = start_of(Path(start), recipe)
+        load_start(engine, state, kind=kind)
+    weights = class_weights_of(recipe, images, told, archive.table, rows)
+    return DetectionTask(engine, classes=told.names, size=recipe.data.size, augment=recipe.augment,
+                         detect=recipe.detect, average=recipe.model.average,
+                         class_weights=None if weights is None else torch.from_numpy(weights),
+                         epochs=recipe.train.epochs, facts=facts_of(recipe, archive, told))
+
+
+def facts_of(recipe: MarineRecipe, archive: Archive, told: ClassMap) -> dict[str, Any]:
+    """What a user of an exported file needs beside it."""
+    prepared = bool(archive.records[0]["preparation"]) or recipe.data.prepare
+    return {"pipeline": "marine", "model": recipe.model.name, "engine": recipe.model.engine,
+            "classes": list(told.names), "species": [int(number) for number in told.species],
+            "priority": list(told.priority), "size": recipe.data.size, "iou": recipe.detect.iou,
+            "most": recipe.detect.most, "confidence": recipe.detect.confidence, "prepare": prepared,
+            "simulated": bool(archive.table.origin.get("simulated"))}
+
+
+def start_of(path: Path, recipe: MarineRecipe) -> tuple[Mapping[str, Tensor], Kind]:
+    """The engine's weights that a pretraining, a run or a file holds, and how far they go.
+
+    Raises:
+        InputError: there are none, or they are another network's.
+    """
+    if path.is_file():
+        return read_user_weights(path), "detector"
+    if (path / PRETRAINED).is_file():
+        found = Pretrained.open(path)
+        if (found.engine, found.name) != (recipe.model.engine, recipe.model.name):
+            raise InputError(f"The pretraining is of {found.name}, and the recipe has {recipe.model.name}", where=path,
+                             fix="Pretrain the detector's own backbone")
+        return found.state(), "backbone"
+    run = RunFolder.open(path)
+    theirs = run.recipe(MarineRecipe)
+    if (theirs.model.engine, theirs.model.name) != (recipe.model.engine, recipe.model.name):
+        raise InputError(f"The run is of {theirs.model.name}, and the recipe has {recipe.model.name}", where=path,
+                         fix="Start from a run of the same detector")
+    if not (run.fold_path(0) / BEST).exists():
+        raise InputError("The run to start from is not trained yet", where=path,
+                         fix=f"Go on with: groundswell resume {path}")
+    tensors, _ = read_weights(run.fold_path(0) / BEST)
+    return DetectionTask.engine_state(tensors), "detector"
+
+
+def check_start(recipe: MarineRecipe) -> Arrival | None:
+    """See that the weights to start from are there and fit; what would arrive, ``None`` where there are none.
+
+    Raises:
+        InputError: they are missing or another network's.
+    """
+    if not recipe.model.start:
+        return None
+    path = Path(recipe.model.start)
+    if not path.exists():
+        raise InputError("The weights to start from are not there", where=f"model.start: {path}",
+                         fix="Name the folder of a pretraining or a run, or a .pth file")
+    state, kind = start_of(path, recipe)
+    return load_start(build_detector(recipe.model.engine, recipe.model.name, 1), state, kind=kind)
