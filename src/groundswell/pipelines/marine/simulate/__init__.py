@@ -1,0 +1,1 @@
+"""marine: simulated underwater scenes, whose animals, boxes and tracks are known exactly."""
