@@ -47,7 +47,7 @@ def augment(x: Tensor, boxes: Tensor, label: Tensor, weight: Tensor, recipe: Aug
     if content is None:
         content = x.new_tensor([0.0, 0.0, old[1], old[0]]).expand(len(x), 4)
     views = _views(recipe, generator, weight, old, new, mosaic)
-    if _moves(recipe) or mosaic and recipe.mosaic > 0 or old != new:
+    if _moves(recipe) or (mosaic and recipe.mosaic > 0) or old != new:
         x, (boxes, label) = shown(x, views, content, new), moved(boxes, label, views, content, old, new)
     if max(recipe.hsv_h, recipe.hsv_s, recipe.hsv_v) > 0:
         hue, saturation, value = (_either_way(generator, (len(x),)) * most
