@@ -241,6 +241,9 @@ class VariantsRecipe(RecipePart):
     """Passes over the training images, each."""
     learning_rate: float = Field(5e-4, gt=0)
     """Initial step size."""
+    networks: tuple[str, ...] = ()
+    """Networks that each variant is trained of, such as yolov8x and yolo11x for the shore; empty: model.name alone.
+    One that is not model.name starts from chance, for the specialised weights are another network's."""
     recall: VariantRecipe = VariantRecipe(confidence=0.15, iou=0.4, augmentation="heavy", class_weights="balanced",
                                           weight=0.3)
     """High recall."""

@@ -98,15 +98,19 @@ def _specialise(recipe: MarineRecipe, out: Path, found: list[Stage], fit: Any, l
 def _members(recipe: MarineRecipe, found: list[Stage], fit: Any, last: str) -> list[str]:
     ensemble, before = recipe.variants, found[-1].name
     members = []
-    for member in MEMBERS:
-        facts: VariantRecipe = getattr(ensemble, member)
-        made = _with(recipe, "augment", **LEVELS[facts.augmentation])
-        made = _with(_with(made, "sampling", class_weights=facts.class_weights), "detect", confidence=facts.confidence,
-                     iou=facts.iou)
-        members.append(fit(f"variants/{member}", "variants", f"variant for {member}" if member != "balanced" else
-                           "balanced variant", _trained(made, epochs=ensemble.epochs,
-                                                        learning_rate=ensemble.learning_rate),
-                           start=last, needs=(before,)))
+    for network in ensemble.networks or (recipe.model.name,):
+        own = network == recipe.model.name
+        for member in MEMBERS:
+            facts: VariantRecipe = getattr(ensemble, member)
+            made = _with(recipe, "augment", **LEVELS[facts.augmentation])
+            made = _with(_with(made, "sampling", class_weights=facts.class_weights), "detect",
+                         confidence=facts.confidence, iou=facts.iou)
+            made = _trained(_with(made, "model", name=network), epochs=ensemble.epochs,
+                            learning_rate=ensemble.learning_rate)
+            title = "balanced variant" if member == "balanced" else f"variant for {member}"
+            members.append(fit(f"variants/{member}" if own else f"variants/{network}-{member}", "variants",
+                               title if own else f"{title}, {network}", made, start=last if own else "",
+                               needs=(before,) if own else ()))
     return members
 
 
