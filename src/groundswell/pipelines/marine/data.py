@@ -58,8 +58,8 @@ def classes_of(recipe: MarineRecipe, images: ImageSet) -> ClassMap:
 def source_of(recipe: MarineRecipe, archive: Archive) -> DetectionSource:
     """Images as the recipe has them read."""
     images = images_of(archive)
-    return DetectionSource(images, archive.table, size=recipe.data.size, classes_of=classes_of(recipe, images),
-                           prepare=recipe.data.prepare)
+    return DetectionSource(images, archive.table, size=recipe.data.size,
+                           classes_of=classes_of(recipe, images).of, prepare=recipe.data.prepare)
 
 
 class MarineWorkflow(Workflow):

@@ -12,6 +12,7 @@ from groundswell.core.errors import InputError
 from groundswell.data.source import Field
 from groundswell.data.table import SampleTable
 from groundswell.pipelines.marine.images import ImageSet
+from groundswell.pipelines.marine.labels import dealt_classes
 from groundswell.pipelines.marine.letterbox import letterbox
 
 PADDING_LABEL = -1
@@ -55,6 +56,9 @@ class DetectionSource:
         if of.shape != (len(images.classes),):
             raise InputError(f"{len(images.classes)} classes are mapped by {of.shape} numbers", where=images.path)
         self._of = np.where(of < 0, IGNORED_LABEL, of)
+        # A control has the classes of whole clips dealt anew.
+        self._dealt = table.column("dealt").to_numpy(np.int64) if table.has("dealt") else np.full(len(self._names), -1)
+        self._told = len(table.classes)
         self._most = max(1, int(images.counts().max(initial=0)))
 
     @property
@@ -84,7 +88,12 @@ class DetectionSource:
             out["placed"][index] = placed
             known = self._images.annotations(name)
             out["boxes"][index, :len(known)] = placed.boxes(known.boxes)
-            out["box_label"][index, :len(known)] = np.where(known.crowd, IGNORED_LABEL, self._of[known.label])
+            out["box_label"][index, :len(known)] = np.where(known.crowd, IGNORED_LABEL,
+                                                            self._classes(known.label, int(self._dealt[row])))
+
+    def _classes(self, label: NDArray[np.int64], dealt: int) -> NDArray[np.int64]:
+        new = self._of[label]
+        return new if dealt < 0 else np.where(new < 0, new, dealt_classes(dealt, self._told)[new])
 
     def close(self) -> None:
         """Holds nothing open."""
