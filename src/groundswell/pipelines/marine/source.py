@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from groundswell.core.errors import InputError
 from groundswell.data.source import Field
 from groundswell.data.table import SampleTable
+from groundswell.evaluate.detection_controls import annotations_of, moved
 from groundswell.pipelines.marine.images import ImageSet
-from groundswell.pipelines.marine.labels import dealt_classes
 from groundswell.pipelines.marine.letterbox import letterbox
 
 PADDING_LABEL = -1
@@ -56,9 +56,8 @@ class DetectionSource:
         if of.shape != (len(images.classes),):
             raise InputError(f"{len(images.classes)} classes are mapped by {of.shape} numbers", where=images.path)
         self._of = np.where(of < 0, IGNORED_LABEL, of)
-        # A control has the classes of whole clips dealt anew.
-        self._dealt = table.column("dealt").to_numpy(np.int64) if table.has("dealt") else np.full(len(self._names), -1)
-        self._told = len(table.classes)
+        # A control deals the annotations of clips to other clips.
+        self._donors = [str(name) for name in annotations_of(table)]
         self._most = max(1, int(images.counts().max(initial=0)))
 
     @property
@@ -86,14 +85,15 @@ class DetectionSource:
             square, placed = letterbox(image, self._size)
             out["image"][index] = square.transpose(2, 0, 1)
             out["placed"][index] = placed
-            known = self._images.annotations(name)
-            out["boxes"][index, :len(known)] = placed.boxes(known.boxes)
-            out["box_label"][index, :len(known)] = np.where(known.crowd, IGNORED_LABEL,
-                                                            self._classes(known.label, int(self._dealt[row])))
+            donor = self._donors[row]
+            known = self._images.annotations(donor)
+            boxes = known.boxes if donor == name else moved(known.boxes, self._size_of(donor), self._size_of(name))
+            out["boxes"][index, :len(known)] = placed.boxes(boxes)
+            out["box_label"][index, :len(known)] = np.where(known.crowd, IGNORED_LABEL, self._of[known.label])
 
-    def _classes(self, label: NDArray[np.int64], dealt: int) -> NDArray[np.int64]:
-        new = self._of[label]
-        return new if dealt < 0 else np.where(new < 0, new, dealt_classes(dealt, self._told)[new])
+    def _size_of(self, name: str) -> tuple[float, float]:
+        row = self._images.images.iloc[self._images.position(name)]
+        return float(row["width"]), float(row["height"])
 
     def close(self) -> None:
         """Holds nothing open."""

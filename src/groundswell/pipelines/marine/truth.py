@@ -6,21 +6,16 @@ import numpy as np
 
 from groundswell.data.boxes import BoxTruth
 from groundswell.data.table import SampleTable
-from groundswell.pipelines.marine.images import Annotations, ImageSet
-from groundswell.pipelines.marine.labels import ClassMap, dealt_classes
+from groundswell.evaluate.detection_controls import annotations_of
+from groundswell.pipelines.marine.images import ImageSet
+from groundswell.pipelines.marine.labels import ClassMap
 
 
 def truth_of(images: ImageSet, told: ClassMap, table: SampleTable) -> BoxTruth:
-    """The boxes of the table's images, in its order, by the classes that are told apart; of a table whose classes a
-    control has dealt anew (column ``dealt``), the dealt ones."""
-    names = table.column("sample_id").to_numpy(object)
-    dealt = table.column("dealt").to_numpy(np.int64) if table.has("dealt") else np.full(len(names), -1)
-    each = []
-    for name, seed in zip(names, dealt, strict=True):
-        found = told.applied(images.annotations(name))
-        if seed >= 0:
-            found = Annotations(found.boxes, dealt_classes(int(seed), len(told.names))[found.label], found.track,
-                                found.crowd)
-        each.append(found)
-    return BoxTruth.of(names, each, told.names, group=table.groups(),
+    """The boxes that are really there on the table's images and on those whose annotations they were dealt, by the
+    classes that are told apart."""
+    groups = dict(zip(table.column("sample_id"), table.groups(), strict=True))
+    names = np.unique(np.concatenate([table.column("sample_id").to_numpy(object), annotations_of(table)]))
+    return BoxTruth.of(names, [told.applied(images.annotations(str(name))) for name in names], told.names,
+                       group=[groups.get(name, "") for name in names],
                        priority=[level or None for level in told.priority])
