@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -80,7 +81,7 @@ class ImageWriter:
                                dict(preparation or {}), dict(note or {}))
         self._suffix = suffix
         self._images: list[dict[str, Any]] = []
-        self._boxes: list[pd.DataFrame] = []
+        self._boxes: list[_Boxes] = []
         self._names: set[str] = set()
         self._place = atomic_folder(self.path, replaces=FACTS if replace else "")
         self._folder = Path()
@@ -98,8 +99,7 @@ class ImageWriter:
         with contextlib.ExitStack() as stack:
             stack.push(self._place)
             images = pd.DataFrame(self._images, columns=None if self._images else list(IMAGE_COLUMNS))
-            boxes = pd.concat(self._boxes) if self._boxes else pd.DataFrame(columns=list(BOX_COLUMNS))
-            write_tables(self._folder, self._facts, images, boxes)
+            write_tables(self._folder, self._facts, images, _table(self._boxes))
 
     @property
     def set(self) -> ImageSet:
@@ -136,19 +136,20 @@ class ImageWriter:
         if check_name(name) in self._names:
             raise InputError(f"The image name '{name}' is given twice", where=self.path, fix="Name each image once")
         data, suffix, (height, width) = self._data(name, image)
-        table = _box_rows(name, boxes, label, track, crowd)
-        sides = table[SIDES].to_numpy(np.float64)
+        mine = _boxes(name, boxes, label, track, crowd)
         limit = np.array([width, height, width, height])
-        near = np.clip(sides, 0, limit)
-        table[SIDES] = np.where(np.abs(sides - near) <= _SLACK, near, sides).astype(np.float32)
+        near = np.clip(mine.sides, 0, limit)
+        cut = np.where(np.abs(mine.sides - near) <= _SLACK, near, mine.sides).astype(np.float32)
+        mine = dataclasses.replace(mine, sides=cut)
         row = {**columns, "image": name, "file": f"{FOLDER}/{name}{suffix}", "width": width, "height": height,
                "clip": clip or name, "frame": frame, "source": source, "annotated": annotated,
                "checksum": checksum(data)}
-        typed_boxes(table, pd.DataFrame([row]), self._facts.classes)
+        if not mine.sound(limit, len(self._facts.classes)):  # a table for each image would take longer than its file
+            typed_boxes(_table([mine]), pd.DataFrame([row]), self._facts.classes)
         (self._folder / str(row["file"])).write_bytes(data)
         self._names.add(name)
         self._images.append(row)
-        self._boxes.append(table)
+        self._boxes.append(mine)
 
     def _data(self, name: str, image: NDArray[np.uint8] | Path | bytes) -> tuple[bytes, str, tuple[int, int]]:
         if isinstance(image, np.ndarray):
@@ -163,7 +164,24 @@ class ImageWriter:
         return data, suffix, (shape[0], shape[1])
 
 
-def _box_rows(name: str, boxes: Any, label: Any, track: Any, crowd: Any) -> pd.DataFrame:
+@dataclasses.dataclass(frozen=True)
+class _Boxes:
+    """The boxes of one image."""
+
+    name: str
+    sides: NDArray[np.floating[Any]]
+    label: NDArray[np.int64]
+    track: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+
+    def sound(self, limit: NDArray[np.int64], classes: int) -> bool:
+        """Whether every box is of a class, has an area, and lies inside the image."""
+        inside = (self.sides >= 0) & (self.sides <= limit)
+        area = self.sides[:, 2:] > self.sides[:, :2]
+        return bool(inside.all() and area.all() and ((self.label >= 0) & (self.label < classes)).all())
+
+
+def _boxes(name: str, boxes: Any, label: Any, track: Any, crowd: Any) -> _Boxes:
     sides = np.asarray(boxes, np.float64).reshape(-1, 4)
     label = np.asarray(label, np.int64).reshape(-1)
     track = np.full(len(sides), UNKNOWN) if track is None else np.asarray(track, np.int64).reshape(-1)
@@ -171,5 +189,14 @@ def _box_rows(name: str, boxes: Any, label: Any, track: Any, crowd: Any) -> pd.D
     if not len(sides) == len(label) == len(track) == len(crowd):
         raise InputError(f"The image '{name}' has {len(sides)} boxes, {len(label)} labels, {len(track)} tracks and "
                          f"{len(crowd)} marks of crowds")
+    return _Boxes(name, sides, label, track, crowd)
+
+
+def _table(parts: Sequence[_Boxes]) -> pd.DataFrame:
+    if not parts:
+        return pd.DataFrame(columns=list(BOX_COLUMNS))
+    sides, label, track, crowd = (np.concatenate([getattr(part, name) for part in parts])
+                                  for name in ("sides", "label", "track", "crowd"))
     frame = pd.DataFrame(dict(zip(SIDES, sides.T, strict=True)))
-    return frame.assign(image=name, label=label, track=track, crowd=crowd)[list(BOX_COLUMNS)]
+    names = np.repeat(np.array([part.name for part in parts], object), [len(part.label) for part in parts])
+    return frame.assign(image=names, label=label, track=track, crowd=crowd)[list(BOX_COLUMNS)]

@@ -1,4 +1,4 @@
-"""marine: the animals that can be simulated: their sizes, motion and drawing, by their names in the table of species."""
+"""marine: the animals that can be simulated, by their names in the table of species: sizes, motion, drawing."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.pipelines.marine.simulate.canvas import Canvas, Colour, Sprite, mix, shade, smooth, turning
+from groundswell.pipelines.marine.simulate.canvas import Canvas, Colour, Sprite, mix, moved, shade, smooth, turning
 from groundswell.pipelines.marine.simulate.water import Picture, clouds
 from groundswell.pipelines.marine.vision import cv2
 
@@ -85,7 +85,7 @@ def draw_backdrop(chance: np.random.Generator, size: tuple[int, int], view: View
 def _in_perspective(chance: np.random.Generator, size: tuple[int, int],
                     stretch: NDArray[np.float32]) -> NDArray[np.float32]:
     """A texture of the ground that grows finer with its distance (h, w), in that of the lower edge."""
-    width, height = size
+    width = size[0]
     tile = clouds(chance, (512, 512), (8, 18, 40, 90), 0.8)
     x = (np.arange(width, dtype=np.float32)[None, :] / width - 0.5) * stretch * 200
     y = stretch * 300
@@ -166,12 +166,12 @@ class Plant:
     def _leaf(self, canvas: Canvas, at: NDArray[np.float64], number: int, seconds: float, tone: Colour) -> None:
         side = 1 if number % 2 else -1
         if not self.broad:
-            canvas.line([at, at + (0.07 * side, -0.06)], 0.016, shade(tone, 1.15), to=0.01)
+            canvas.line([at, moved(at, 0.07 * side, -0.06)], 0.016, shade(tone, 1.15), to=0.01)
             return
         droop = 0.03 + 0.03 * np.sin(seconds * 0.9 + number)
-        tip = at + (0.17 * side, droop)
-        canvas.fill([at, at + (0.05 * side, -0.035), at + (0.12 * side, -0.02 + droop / 2), tip,
-                     at + (0.07 * side, 0.03)], shade(tone, 1.0 + 0.25 * self.look[number % 48]))
+        tip = moved(at, 0.17 * side, droop)
+        canvas.fill([at, moved(at, 0.05 * side, -0.035), moved(at, 0.12 * side, -0.02 + droop / 2), tip,
+                     moved(at, 0.07 * side, 0.03)], shade(tone, 1.0 + 0.25 * self.look[number % 48]))
 
 
 def draw_plant(chance: np.random.Generator, into: Backdrop, *, before: bool) -> Plant:

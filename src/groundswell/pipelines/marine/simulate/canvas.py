@@ -17,6 +17,7 @@ Colour = tuple[float, float, float]
 
 _SHIFT = 4
 """Binary digits behind the point in the coordinates that OpenCV gets."""
+_STEPS = 2**_SHIFT
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,14 @@ class Canvas:
         self.left, self.top = int(low[0]), int(low[1])
         width, height = (int(side) for side in high - low)
         self.unit = length * self.fine
-        self._turn = turn.T * self.unit
-        self._move = (np.asarray(centre) - low) * self.fine - 0.5
+        self._turn = turn.T * (self.unit * _STEPS)
+        self._move = ((np.asarray(centre) - low) * self.fine - 0.5) * _STEPS
         self.colour: Bytes = np.zeros((height * self.fine, width * self.fine, 3), np.uint8)
         self.mask: Bytes = np.zeros((height * self.fine, width * self.fine), np.uint8)
 
     def _pixels(self, points: Any) -> NDArray[np.int32]:
-        placed = np.asarray(points, np.float64) @ self._turn + self._move
-        return np.rint(placed * 2**_SHIFT).astype(np.int32)
+        placed: NDArray[np.int32] = np.rint(np.asarray(points, np.float64) @ self._turn + self._move).astype(np.int32)
+        return placed
 
     def fill(self, points: Any, colour: Colour, *, solid: bool = True) -> None:
         """A filled polygon (n, 2); one that is not solid is a pattern, which shows where something solid is."""
@@ -72,23 +73,27 @@ class Canvas:
         if solid:
             self._cv2.fillPoly(self.mask, at, 255, shift=_SHIFT)
 
-    def line(self, points: Any, width: float, colour: Colour, *, to: float | None = None, solid: bool = True) -> None:
+    def line(self, points: Any, width: float, colour: Colour, *, to: float | None = None, solid: bool = True,
+             other: Colour | None = None) -> None:
         """A line through points (n, 2) with round joints, ``width`` wide at its beginning and ``to`` at its end.
 
-        However thin, a solid line covers about a pixel of the picture: thinner ones would flicker.
+        Every second piece has the ``other`` colour, where there is one. However thin, a solid line covers about a pixel
+        of the picture: thinner ones would flicker.
         """
-        at = self._pixels(points)
+        at = self._pixels(points).tolist()
+        last = len(at) - 2
         thinnest = 1.2 * self.fine if solid else 1.0
-        wide = np.maximum(np.linspace(width, width if to is None else to, len(at) - 1) * self.unit, thinnest)
-        for start, end, across in zip(at[:-1].tolist(), at[1:].tolist(), np.rint(wide).astype(int).tolist(),
-                                      strict=True):
-            self._cv2.line(self.colour, start, end, colour, across, self._cv2.LINE_8, _SHIFT)
+        less = (width - (width if to is None else to)) / max(last, 1)
+        for number in range(last + 1):
+            across = round(max((width - less * number) * self.unit, thinnest))
+            here = colour if other is None or number % 2 == 0 else other
+            self._cv2.line(self.colour, at[number], at[number + 1], here, across, self._cv2.LINE_8, _SHIFT)
             if solid:
-                self._cv2.line(self.mask, start, end, 255, across, self._cv2.LINE_8, _SHIFT)
+                self._cv2.line(self.mask, at[number], at[number + 1], 255, across, self._cv2.LINE_8, _SHIFT)
 
     def dots(self, points: Any, radius: float, colour: Colour, *, solid: bool = False) -> None:
         """Discs around points (n, 2)."""
-        across = max(round(radius * self.unit * 2**_SHIFT), 2**_SHIFT // 2)
+        across = max(round(radius * self.unit * _STEPS), _STEPS // 2)
         for x, y in self._pixels(points).tolist():
             self._cv2.circle(self.colour, (x, y), across, colour, -1, self._cv2.LINE_8, _SHIFT)
             if solid:
@@ -104,22 +109,33 @@ class Canvas:
 
     def finish(self, *, roundness: float = 0.45, opacity: float = 1.0) -> Sprite:
         """The drawing lit from above, as if its shapes were round, on the picture's grid."""
-        height, width = self.mask.shape
+        mask, colour, left, top = self._drawn()
+        colour = self._cv2.bitwise_and(colour, colour, mask=mask)
         # How deep inside the shape a pixel lies stands for how much its surface faces the viewer.
-        inside = self._cv2.distanceTransform(self.mask, self._cv2.DIST_L2, 3)
-        facing = np.minimum(inside * np.float32(1 / max(0.08 * self.unit, 1.0)), 1)
-        np.sqrt(facing, out=facing)
-        light = facing * np.float32(roundness) + np.float32(1 - 0.8 * roundness)
-        light *= np.linspace(1.12, 0.85, height, dtype=np.float32)[:, None]
-        lit = self.colour * light[..., None]
-        cover = self.mask.astype(np.float32) * np.float32(1 / 255)
-        lit *= cover[..., None]
-        grid = (width // self.fine, height // self.fine)
+        facing = self._cv2.distanceTransform(mask, self._cv2.DIST_L2, 3)
         if self.fine > 1:
-            lit = self._cv2.resize(lit, grid, interpolation=self._cv2.INTER_AREA)
-            cover = self._cv2.resize(cover, grid, interpolation=self._cv2.INTER_AREA)
-        lit /= np.maximum(cover, 1e-3)[..., None]
-        return Sprite(self.left, self.top, np.minimum(lit, 255), cover * np.float32(opacity))
+            grid = (mask.shape[1] // self.fine, mask.shape[0] // self.fine)
+            colour, mask, facing = (self._cv2.resize(part, grid, interpolation=self._cv2.INTER_AREA)
+                                    for part in (colour, mask, facing))
+        facing *= np.float32(1 / max(0.08 * self.unit, 1.0))
+        light = np.sqrt(np.minimum(facing, 1, out=facing), out=facing)
+        light *= np.float32(roundness)
+        light += np.float32(1 - 0.8 * roundness)
+        light *= np.linspace(1.12, 0.85, len(mask), dtype=np.float32)[:, None]
+        cover = mask.astype(np.float32) * np.float32(1 / 255)
+        light /= np.maximum(cover, 1e-3)
+        lit = colour * light[..., None]
+        return Sprite(left, top, np.minimum(lit, 255, out=lit), cover * np.float32(opacity))
+
+    def _drawn(self) -> tuple[Bytes, Bytes, int, int]:
+        """Mask and colour of the part that is drawn on, in whole pixels of the picture, and its left and top."""
+        x, y, width, height = self._cv2.boundingRect(self.mask)
+        left, top = x // self.fine, y // self.fine
+        right, bottom = max(-(-(x + width) // self.fine), left + 1), max(-(-(y + height) // self.fine), top + 1)
+        rows = slice(top * self.fine, bottom * self.fine)
+        columns = slice(left * self.fine, right * self.fine)
+        return (np.ascontiguousarray(self.mask[rows, columns]), np.ascontiguousarray(self.colour[rows, columns]),
+                self.left + left, self.top + top)
 
 
 def smooth(points: Any, each: int = 6) -> Floats:
@@ -128,9 +144,15 @@ def smooth(points: Any, each: int = 6) -> Floats:
     before, after, next_but_one = np.roll(p, 1, 0), np.roll(p, -1, 0), np.roll(p, -2, 0)
     t = np.linspace(0, 1, each, endpoint=False)[None, :, None]
     p0, p1, p2, p3 = (part[:, None, :] for part in (before, p, after, next_but_one))
-    curve = 0.5 * (2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2
+    curve: Floats = 0.5 * (2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2
                    + (3 * p1 - p0 - 3 * p2 + p3) * t**3)
-    return np.asarray(curve.reshape(-1, 2))
+    flat: Floats = curve.reshape(-1, 2)
+    return flat
+
+
+def moved(points: Any, x: float, y: float) -> Floats:
+    """Points (..., 2) shifted by so much."""
+    return np.asarray(points, np.float64) + np.array((x, y))
 
 
 def shade(colour: Colour, factor: float) -> Colour:
@@ -148,4 +170,4 @@ def mix(one: Colour, other: Colour, share: float) -> Colour:
 def turning(angle: float, along: float = 1.0, across: float = 1.0) -> Floats:
     """Foreshortened (or, by a negative factor, mirrored), then rotated by ``angle``, radians, clockwise in pictures."""
     c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, -s], [s, c]]) @ np.diag([along, across])
+    return np.array([[c * along, -s * across], [s * along, c * across]])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from groundswell.pipelines.marine.simulate.canvas import Canvas, Colour, Floats, mix, shade, smooth
+from groundswell.pipelines.marine.simulate.canvas import Canvas, Colour, Floats, mix, moved, shade, smooth
 
 WHITE: Colour = (236.0, 232.0, 222.0)
 BLACK: Colour = (22.0, 22.0, 24.0)
@@ -119,10 +119,10 @@ def draw_lionfish(c: Canvas, look: Look, phase: float) -> None:
     light = mix(WHITE, red, 0.12)
     sway = 0.035 * np.sin(phase * 0.5)
     for i, x in enumerate(np.linspace(0.26, -0.16, 12)):
-        tip = (x - 0.1 - 0.012 * i + sway, -0.44 + 0.16 * abs(i - 4.5) / 6 + 0.03 * look[6 + i])
+        tip = np.array((x - 0.1 - 0.012 * i + sway, -0.44 + 0.16 * abs(i - 4.5) / 6 + 0.03 * look[6 + i]))
         foot = np.array((x, -0.09))
-        c.fill([foot, foot - (0.03, 0.0), mix2(foot, tip, 0.45)], mix(red, light, 0.35))
-        _banded(c, foot, np.array(tip), 0.018, red, light, 5)
+        c.fill([foot, foot - (0.03, 0.0), 0.55 * foot + 0.45 * tip], mix(red, light, 0.35))
+        _banded(c, foot, tip, 0.018, red, light, 5)
     spread = 0.5 + 0.08 * np.sin(phase * 0.4)
     _fan(c, (-0.26, 0.0), np.linspace(np.pi - spread, np.pi + spread, 7), 0.24, red, light, 0.9)
     _fan(c, (-0.14, 0.1), np.linspace(1.6, 2.5, 5), 0.2, red, light, 0.7)
@@ -144,16 +144,8 @@ def draw_lionfish(c: Canvas, look: Look, phase: float) -> None:
     c.dots([(0.36, -0.025)], 0.02, BLACK)
 
 
-def mix2(one: Floats, other: Sequence[float], share: float) -> Floats:
-    """The point ``share`` of the way from one to another."""
-    there: Floats = one + (np.asarray(other) - one) * share
-    return there
-
-
 def _banded(c: Canvas, foot: Floats, tip: Floats, width: float, one: Colour, other: Colour, bands: int) -> None:
-    for band in range(bands):
-        ends = [mix2(foot, tip.tolist(), share) for share in (band / bands, (band + 1) / bands)]
-        c.line(ends, width * (1 - 0.6 * band / bands), one if band % 2 == 0 else other)
+    c.line(foot + (tip - foot) * np.linspace(0, 1, bands + 1)[:, None], width, one, to=0.45 * width, other=other)
 
 
 def _fan(c: Canvas, foot: tuple[float, float], angles: Floats, length: float, one: Colour, other: Colour,
@@ -178,13 +170,14 @@ def draw_eel(c: Canvas, look: Look, phase: float) -> None:
     c.fill(np.concatenate([fin, middle[14:][::-1]]), shade(skin, 0.7))
     outline = np.concatenate([top, bottom[::-1]])
     c.fill(outline, skin)
-    c.pattern(outline, [np.concatenate([middle + (0, 0.02), bottom[::-1] + (0, 0.02)])], mix(skin, WHITE, 0.35))
+    c.pattern(outline, [np.concatenate([moved(middle, 0, 0.02), moved(bottom[::-1], 0, 0.02)])], mix(skin, WHITE, 0.35))
     for i in range(40):
         at = int(43 * look[i % 48])
         c.dots([(x[at], wave[at] + half[at] * (1.5 * look[(i * 7 + 3) % 48] - 0.9))], 0.009 + 0.006 * look[i % 13],
                shade(skin, 0.55) if i % 3 else mix(skin, WHITE, 0.5))
     gape = 0.012 + 0.012 * np.sin(phase * 0.5)
-    c.fill([(0.505, wave[0] + 0.004), (0.42, wave[3] + 0.014), (0.49, wave[0] + 0.01 + gape)], (54, 20, 24), solid=False)
+    c.fill([(0.505, wave[0] + 0.004), (0.42, wave[3] + 0.014), (0.49, wave[0] + 0.01 + gape)], (54, 20, 24),
+           solid=False)
     c.dots([(0.44, wave[2] - 0.022)], 0.013, WHITE)
     c.dots([(0.442, wave[2] - 0.022)], 0.008, BLACK)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from groundswell.pipelines.marine.simulate.canvas import Canvas, Colour, mix, shade, smooth
+from groundswell.pipelines.marine.simulate.canvas import Canvas, Colour, mix, moved, shade, smooth
 from groundswell.pipelines.marine.simulate.fishes import BLACK, WHITE, Look
 
 TURN = 2 * np.pi
@@ -51,8 +51,8 @@ def draw_crab(c: Canvas, look: Look, phase: float) -> None:
         arm = 0.03 * np.sin(phase * 0.6 + side)
         elbow, wrist = np.array((0.24, 0.26 * side)), np.array((0.38, 0.18 * side + arm))
         c.line([(0.12, 0.12 * side), elbow, wrist], 0.05, shade(shell, 0.9))
-        c.fill([wrist + (-0.02, -0.04), wrist + (0.12, -0.045 * side - 0.02), wrist + (0.03, 0.0),
-                wrist + (0.12, 0.015), wrist + (-0.02, 0.045)], shade(shell, 1.1))
+        c.fill([moved(wrist, -0.02, -0.04), moved(wrist, 0.12, -0.045 * side - 0.02), moved(wrist, 0.03, 0.0),
+                moved(wrist, 0.12, 0.015), moved(wrist, -0.02, 0.045)], shade(shell, 1.1))
     outline = smooth([(0.25, 0.0), (0.2, -0.05), (0.21, -0.11), (0.08, -0.14), (0.0, -0.19), (-0.08, -0.16),
                       (-0.22, -0.09), (-0.25, 0.0), (-0.22, 0.09), (-0.08, 0.16), (0.0, 0.19), (0.08, 0.14),
                       (0.21, 0.11), (0.2, 0.05)], 4)
@@ -79,7 +79,7 @@ def draw_octopus(c: Canvas, look: Look, phase: float) -> None:
         y = 0.02 + (y - 0.02) * 0.85
         line = np.stack([x, y], 1)
         c.line(line, 0.085, shade(skin, 0.78 + 0.1 * (arm % 3)), to=0.014)
-        c.dots(line[3:12] + (0.0, 0.014), 0.011, mix(skin, WHITE, 0.6))
+        c.dots(moved(line[3:12], 0.0, 0.014), 0.011, mix(skin, WHITE, 0.6))
     puff = 0.015 * np.sin(phase * 0.5)
     bag = smooth([(0.0, 0.12), (-0.12, 0.04), (-0.11, -0.08), (-0.18 - puff, -0.24), (-0.15, -0.4), (-0.02, -0.48),
                   (0.12, -0.42), (0.17 + puff, -0.26), (0.11, -0.08), (0.12, 0.04)])
@@ -108,8 +108,8 @@ def _star(c: Canvas, look: Look, phase: float, arms: int, inner: float, blunt: f
         ends = np.asarray(ridge)
         across = np.array([-ends[1][1], ends[1][0]]) / max(np.hypot(*ends[1]), 1e-6) * (0.055 if arms < 8 else 0.025)
         for share in np.linspace(0.15, 0.85, 6):
-            foot = ends[1] * share
-            c.dots([foot + across * (1 - 0.7 * share), foot - across * (1 - 0.7 * share)], 0.011, mix(skin, WHITE, 0.55))
+            foot, aside = ends[1] * share, across * (1 - 0.7 * share)
+            c.dots([foot + aside, foot - aside], 0.011, mix(skin, WHITE, 0.55))
     c.dots([(0.0, 0.0)], 0.03, mix(skin, WHITE, 0.4))
 
 
@@ -138,7 +138,8 @@ def draw_jellyfish(c: Canvas, look: Look, phase: float) -> None:
         c.line(np.stack([x * (1 - 0.3 * y) + drift, rim - 0.02 + y * 0.42], 1), 0.075, shade(skin, 0.95), to=0.02)
     bell = smooth([(-wide, rim), (-0.93 * wide, rim - 0.14), (-0.6 * wide, rim - 0.27), (0.0, rim - 0.32),
                    (0.6 * wide, rim - 0.27), (0.93 * wide, rim - 0.14), (wide, rim), (0.6 * wide, rim + 0.045),
-                   (0.3 * wide, rim + 0.015), (0.0, rim + 0.05), (-0.3 * wide, rim + 0.015), (-0.6 * wide, rim + 0.045)])
+                   (0.3 * wide, rim + 0.015), (0.0, rim + 0.05), (-0.3 * wide, rim + 0.015),
+                   (-0.6 * wide, rim + 0.045)])
     c.fill(bell, mix(skin, WHITE, 0.15))
     for x in np.linspace(-0.8, 0.8, 7):
         c.line([(0.15 * x * wide, rim - 0.28), (0.8 * x * wide, rim - 0.14), (x * wide, rim)], 0.014,
@@ -158,7 +159,7 @@ def draw_turtle(c: Canvas, look: Look, phase: float) -> None:
         out, along = np.array((np.cos(angle), np.sin(angle) * side)), np.array((-0.12, 0.02 * side))
         root, elbow = np.array((0.2, 0.14 * side)), np.array((0.24, 0.16 * side)) + 0.14 * out
         tip = elbow + 0.24 * np.array((np.cos(angle + 0.35), np.sin(angle + 0.35) * side))
-        wing = np.array([root + (0.05, 0.0), elbow + (0.05, 0.0), tip, elbow + along, root + (-0.06, 0.0)])
+        wing = np.array([moved(root, 0.05, 0.0), moved(elbow, 0.05, 0.0), tip, elbow + along, moved(root, -0.06, 0.0)])
         c.fill(smooth(wing, 5), skin)
         c.dots([elbow + (tip - elbow) * share + (-0.01, 0.0) for share in (0.0, 0.25, 0.5, 0.7)], 0.022,
                shade(skin, 0.6))

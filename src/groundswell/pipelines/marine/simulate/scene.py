@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from groundswell.core.seeds import derive_seed
 from groundswell.pipelines.marine.simulate.actors import Actor, cast_actors
-from groundswell.pipelines.marine.simulate.backdrop import (
-    Backdrop,
-    Plant,
-    View,
-    draw_backdrop,
-    draw_plant,
-    put,
-    window,
-)
+from groundswell.pipelines.marine.simulate.backdrop import Plant, View, draw_backdrop, draw_plant, put, window
 from groundswell.pipelines.marine.simulate.canvas import Sprite
 from groundswell.pipelines.marine.simulate.recipe import ON_GROUND, SceneRecipe
 from groundswell.pipelines.marine.simulate.water import Picture, Snow, draw_water
@@ -32,23 +26,44 @@ _NOBODY, _PLANT = -1, -2
 
 
 @dataclass(frozen=True)
-class Frame:
-    """A picture and who is in it; n animals with boxes.
+class Seen:
+    """The n animals of a frame that have boxes.
 
     Attributes:
-        image: uint8 (h, w, 3), RGB.
         boxes: float32 (n, 4), left, top, right, bottom of what is seen of each animal, pixels.
         label, track: int64 (n,).
         visible: float32 (n,), share of the animal that is seen.
-        owner: int16 (h, w), the track of the animal that a pixel shows; negative: none.
     """
 
-    image: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     label: NDArray[np.int64]
     track: NDArray[np.int64]
     visible: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture and who is in it.
+
+    Attributes:
+        image: uint8 (h, w, 3), RGB.
+        seen: the animals that have boxes.
+        owner: int16 (h, w), the track of the animal that a pixel shows; negative: none.
+    """
+
+    image: NDArray[np.uint8]
+    seen: Seen
     owner: NDArray[np.int16]
+
+
+def table_of(seen: Mapping[Any, Seen], column: str) -> pd.DataFrame:
+    """A row for each animal: ``column`` (the mapping's key), left, top, right, bottom, label, track, visible."""
+    parts = list(seen.values())
+    boxes, label, track, visible = (np.concatenate([getattr(part, name) for part in parts])
+                                    for name in ("boxes", "label", "track", "visible"))
+    sides = dict(zip(("left", "top", "right", "bottom"), boxes.T, strict=True))
+    keys = pd.Series(list(seen)).repeat([len(part.label) for part in parts]).reset_index(drop=True)
+    return pd.DataFrame({column: keys, **sides, "label": label, "track": track, "visible": visible})
 
 
 class Scene:
@@ -62,13 +77,16 @@ class Scene:
     def __init__(self, recipe: SceneRecipe, clip: int) -> None:
         self._recipe, self._clip = recipe, clip
         chance = np.random.default_rng(derive_seed(recipe.seed, "marine.simulate", "clip", clip))
-        self.backdrop = draw_backdrop(chance, recipe.size, _view(recipe, chance), _some(chance, recipe.distractors, 0.6))
+        view = _view(recipe, chance)
+        self.backdrop = draw_backdrop(chance, recipe.size, view, _some(chance, recipe.distractors, 0.6))
         self.water = draw_water(chance, recipe.size, float(chance.uniform(*recipe.turbidity)),
                                 float(chance.uniform(*recipe.cast)))
         plants = 0 if self.backdrop.view == "open" else _some(chance, recipe.distractors, 0.5)
         self.plants = [draw_plant(chance, self.backdrop, before=bool(chance.random() < 0.4)) for _ in range(plants)]
         self._snow = Snow(chance, recipe.size, float(chance.uniform(*recipe.snow)))
         self.actors = cast_actors(recipe, clip, self.backdrop)
+        things: list[Actor | Plant] = [*self.actors, *self.plants]
+        self._things = sorted(things, key=lambda thing: -thing.distance)
         self._clean = self._behind()
         self._lens = _lens(recipe.size, float(chance.uniform(0.0, 0.35)))
         grid = (recipe.size[1] + 64, recipe.size[0] + 64, 3)
@@ -84,7 +102,7 @@ class Scene:
         picture = self._clean.copy()
         owner = np.full(picture.shape[:2], _NOBODY, np.int16)
         there: list[tuple[Actor, Sprite, int]] = []
-        for thing in sorted([*self.actors, *self.plants], key=lambda thing: -thing.distance):
+        for thing in self._things:
             sprite = thing.draw(seconds)
             if sprite is None:
                 continue
@@ -137,8 +155,8 @@ class Scene:
             if box and count >= LEAST_VISIBLE * whole and min(box[2] - box[0], box[3] - box[1]) >= LEAST_PIXELS:
                 rows.append((*box, actor.label, actor.track, count / whole))
         table = np.array(sorted(rows, key=lambda row: row[5]), np.float64).reshape(-1, 7)
-        return Frame(image, table[:, :4].astype(np.float32), table[:, 4].astype(np.int64), table[:, 5].astype(np.int64),
-                     table[:, 6].astype(np.float32), owner)
+        label, track = table[:, 4:6].astype(np.int64).T
+        return Frame(image, Seen(table[:, :4].astype(np.float32), label, track, table[:, 6].astype(np.float32)), owner)
 
 
 def _box(owner: NDArray[np.int16], sprite: Sprite, track: int) -> tuple[tuple[int, ...], int]:
@@ -164,7 +182,7 @@ def _view(recipe: SceneRecipe, chance: np.random.Generator) -> View:
     swim = any(name not in ON_GROUND for name in recipe.classes)
     crawl = any(name in ON_GROUND for name in recipe.classes)
     drawn = chance.random()
-    if drawn < 0.2 and swim and recipe.paths == "mixed" or drawn < 0.4 and not crawl:
+    if (drawn < 0.2 and swim and recipe.paths == "mixed") or (drawn < 0.4 and not crawl):
         return "open"
     return "above" if drawn > 0.75 else "level"
 

@@ -9,18 +9,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_folder
 from groundswell.core.progress import progress as show_progress
 from groundswell.core.recipe import build_recipe
 from groundswell.core.seeds import derive_seed
 from groundswell.pipelines.marine.images import ImageSet, ImageWriter
 from groundswell.pipelines.marine.simulate.recipe import SceneRecipe
-from groundswell.pipelines.marine.simulate.scene import Frame, Scene
+from groundswell.pipelines.marine.simulate.scene import Frame, Scene, Seen, table_of
+from groundswell.pipelines.marine.simulate.video import clip_video, simulate_video
+
+__all__ = ["TRUTH", "clip_video", "read_truth", "simulate", "simulate_set", "simulate_video", "species_of"]
 
 TRUTH = "truth.parquet"
-"""File of a simulated set: every animal with a box in every image, those without annotations too. Columns as in
-boxes.parquet, and ``visible``, the share of the animal that is seen. For the judging of choices alone: nothing that
-learns may read it."""
+"""File of a simulated set: every animal with a box in every image, those without annotations too: image, left, top,
+right, bottom, label, track, and ``visible``, the share of the animal that is seen. For the judging of choices alone:
+nothing that learns may read it."""
 _BEGIN = pd.Timestamp("2026-05-01 06:00", tz="UTC")
 _APART = pd.Timedelta(hours=3)
 """Between the beginnings of two clips."""
@@ -42,22 +46,19 @@ def simulate(recipe: SceneRecipe, out: str | Path, progress: bool = True) -> Ima
     """
     silent = _silent(recipe)
     note = {"simulated": True, "simulator": recipe.model_dump(mode="json")}
-    truths: list[pd.DataFrame] = []
+    truth: dict[str, Seen] = {}
     with atomic_folder(Path(out)) as folder:
         with ImageWriter(folder, classes=recipe.classes, species=species_of(recipe.classes), note=note) as writer, \
                 show_progress(recipe.clips * recipe.frames, "simulate", "images", quiet=not progress) as bar:
             for clip in range(recipe.clips):
                 for frame, columns in _frames(recipe, clip):
                     name = f"{columns['clip']}_{columns['frame']:05d}"
-                    truths.append(_table(frame).assign(image=name))
+                    truth[name] = frame.seen
                     known: dict[str, Any] = {} if silent[clip] else {
-                        "boxes": frame.boxes, "label": frame.label, "track": frame.track}
+                        "boxes": frame.seen.boxes, "label": frame.seen.label, "track": frame.seen.track}
                     writer.add(name, frame.image, annotated=not silent[clip], source="simulated", **known, **columns)
                     bar.advance()
-        truth = pd.concat(truths, ignore_index=True)
-        truth["crowd"] = False
-        order = ["image", "left", "top", "right", "bottom", "label", "track", "crowd", "visible"]
-        truth[order].to_parquet(folder / TRUTH, index=False)
+        table_of(truth, "image").to_parquet(folder / TRUTH, index=False)
     return ImageSet.open(out)
 
 
@@ -76,8 +77,6 @@ def read_truth(images: ImageSet) -> pd.DataFrame:
     Raises:
         InputError: it is no simulated set.
     """
-    from groundswell.core.errors import InputError
-
     if not (images.path / TRUTH).is_file():
         raise InputError("The set has no truth beside its boxes: it is not simulated", where=images.path,
                          fix="Make one with 'groundswell marine simulate'")
@@ -106,7 +105,3 @@ def _frames(recipe: SceneRecipe, clip: int) -> Iterator[tuple[Frame, dict[str, A
         yield frame, {"clip": f"clip{clip:04d}", "frame": number, "depth_m": round(scene.water.depth_m, 1),
                       "time": _BEGIN + clip * _APART + pd.Timedelta(seconds=number / recipe.fps)}
 
-
-def _table(frame: Frame) -> pd.DataFrame:
-    sides = dict(zip(("left", "top", "right", "bottom"), frame.boxes.T, strict=True))
-    return pd.DataFrame({**sides, "label": frame.label, "track": frame.track, "visible": frame.visible})

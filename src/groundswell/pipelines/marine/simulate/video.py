@@ -14,7 +14,7 @@ from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_path
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.simulate.recipe import SceneRecipe
-from groundswell.pipelines.marine.simulate.scene import Scene
+from groundswell.pipelines.marine.simulate.scene import Scene, table_of
 from groundswell.pipelines.marine.vision import cv2
 
 
@@ -63,20 +63,26 @@ def clip_video(images: ImageSet, clip: str, path: str | Path, fps: float = 5.0) 
 
 
 def simulate_video(recipe: SceneRecipe, path: str | Path) -> pd.DataFrame:
-    """Write a simulated film, the recipe's first clip at its ``fps``, and give its truth.
+    """Write a simulated film, the recipe's first clip at its ``fps``, with its truth beside it; give the truth too.
 
     Returns:
-        A row for each animal with a box in each frame: frame, track, label, left, top, right, bottom (float32, pixels),
+        A row for each animal with a box in each frame: frame, left, top, right, bottom (float32, pixels), label, track,
         visible (share of it that is seen).
     """
-    scene, rows = Scene(recipe, 0), []
+    scene, seen = Scene(recipe, 0), {}
 
     def pictures() -> Iterable[NDArray[np.uint8]]:
         for number, frame in enumerate(scene.frames()):
-            sides = dict(zip(("left", "top", "right", "bottom"), frame.boxes.T, strict=True))
-            rows.append(pd.DataFrame({"frame": np.full(len(frame.label), number, np.int64), "track": frame.track,
-                                      "label": frame.label, **sides, "visible": frame.visible}))
+            seen[number] = frame.seen
             yield frame.image
 
     write_video(pictures(), path, recipe.fps)
-    return pd.concat(rows, ignore_index=True)
+    truth = table_of(seen, "frame")
+    with atomic_path(truth_beside(path)) as temporary:
+        truth.to_parquet(temporary, index=False)
+    return truth
+
+
+def truth_beside(path: str | Path) -> Path:
+    """Where the truth of a simulated film lies: ``film.mp4`` has ``film.truth.parquet``."""
+    return Path(path).with_suffix(".truth.parquet")
