@@ -1,8 +1,9 @@
-"""RT-DETRv2: starts so that it can learn, learns from exactly the boxes it is told to, and gives the same boxes anywhere."""
+"""RT-DETRv2 starts so that it can learn, learns from exactly what it is told to, and answers alike anywhere."""
 
 from __future__ import annotations
 
 import itertools
+import math
 import socket
 from typing import Any
 
@@ -37,7 +38,8 @@ def scene(images: int = 3, size: int = 64) -> tuple[Tensor, Tensor, Tensor, Tens
     generator = torch.Generator().manual_seed(1)
     boxes = torch.tensor([[[.1, .1, .5, .6], [.4, .5, .9, .9]], [[.2, .3, .7, .8], [0] * 4], [[0.] * 4, [0] * 4]])
     label = torch.tensor([[0, 2], [1, -1], [-1, -1]])
-    return torch.rand(3, 3, size, size, generator=generator)[:images], boxes[:images], label[:images], torch.ones(images)
+    x = torch.rand(3, 3, size, size, generator=generator)
+    return x[:images], boxes[:images], label[:images], torch.ones(images)
 
 
 def outputs(layers: int = 3, queries: int = 9, classes: int = 3) -> tuple[Tensor, Tensor]:
@@ -100,9 +102,9 @@ def test_boxes_are_matched_at_the_least_cost() -> None:
                 p = float(score[layer, image, q, truth.label[image, m]])
                 own, box = places[layer, image, q], truth.boxes[image, m]
                 general = float(loss.overlaps(loss.corners(own), loss.corners(box))[1])
-                total += 2 * (.25 * (1 - p) ** 2 * -torch.log(torch.tensor(p + 1e-8)) - .75 * p ** 2
-                              * -torch.log(torch.tensor(1 - p + 1e-8))) + 5 * float((own - box).abs().sum()) - 2 * general
-            return float(total)
+                focal = .75 * p ** 2 * math.log(1 - p + 1e-8) - .25 * (1 - p) ** 2 * math.log(p + 1e-8)
+                total += 2 * focal + 5 * float((own - box).abs().sum()) - 2 * general
+            return total
 
         found = cost(pairs.query[here].tolist(), pairs.box[here].tolist())
         every = [cost(order, range(number)) for order in itertools.permutations(range(5), number)]
@@ -180,7 +182,8 @@ def test_noised_boxes_tell_the_queries_nothing() -> None:
         chosen = engine._choose(x)
         alone = engine._decode(chosen, chosen.content, chosen.start, None)
         content, start, mask, pairs, _ = engine._noised(truth, chosen.content.shape[1])
-        both = engine._decode(chosen, torch.cat([content, chosen.content], 1), torch.cat([start, chosen.start], 1), mask)
+        together = torch.cat([content, chosen.content], 1), torch.cat([start, chosen.start], 1)
+        both = engine._decode(chosen, *together, mask)
     assert torch.allclose(both[0][:, :, content.shape[1]:], alone[0], atol=1e-5)
     near = loss.overlaps(loss.corners(start.sigmoid()[pairs.image, pairs.query]),
                          loss.corners(truth.boxes[pairs.image, pairs.box]))[0]
