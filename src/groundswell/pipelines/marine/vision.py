@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 
@@ -15,6 +16,8 @@ def cv2() -> Any:
     Raises:
         MissingExtraError: the extra ``marine`` is not installed.
     """
+    # Videos: FFmpeg, which OpenCV holds, would complain on stderr in its own words; our errors say what is wrong.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     module = require("cv2", extra="marine", purpose="Reading and writing images")
     module.setNumThreads(1)
     module.ocl.setUseOpenCL(False)

@@ -3,7 +3,8 @@
 Boxes with high scores are matched to where tracks are expected; then boxes with low scores, which often are animals
 half hidden, to tracks that were seen in the frame before. What differs from the article: time is in seconds, so that
 nothing depends on the frame rate; a track's class is the one that its boxes' scores add up to most for (an animal that
-is called two species in turn stays one animal); and what found no match is matched once more with enlarged boxes.
+is called two species in turn stays one animal); and what found no match by overlap is matched once more by how
+surprising it would be, for at few frames a second a small animal leaves its own box before its speed is known.
 """
 
 from __future__ import annotations
@@ -137,18 +138,19 @@ class ByteTrack:
         rows, columns = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         free_rows, free_columns = np.ones(len(expected), bool), np.ones(len(boxes), bool)
 
-        def stage(which: NDArray[np.bool_], what: NDArray[np.bool_], limit: float, reach: float = 0.0) -> None:
+        def stage(distance: Floats, which: NDArray[np.bool_], what: NDArray[np.bool_], limit: float) -> None:
             row, column = np.flatnonzero(which & free_rows), np.flatnonzero(what & free_columns)
-            a, b = _pairs(_enlarged(expected[row], reach), _enlarged(boxes[column], reach), limit)
+            a, b = _pairs(distance[np.ix_(row, column)], limit)
             rows.append(row[a])
             columns.append(column[b])
             free_rows[row[a]], free_columns[column[b]] = False, False
 
-        stage(firm, strong, recipe.match)
-        stage(firm & in_sight, ~strong, recipe.weak_match)
-        stage(~firm, strong, recipe.match)
+        apart = 1 - iou(expected, boxes)
+        stage(apart, firm, strong, recipe.match)
+        stage(apart, firm & in_sight, ~strong, recipe.weak_match)
+        stage(apart, ~firm, strong, recipe.match)
         if recipe.reach > 0:
-            stage(in_sight, strong, recipe.match, recipe.reach)
+            stage(self._motion.surprise(boxes), np.ones(len(expected), bool), strong, recipe.reach)
         return np.concatenate(rows), np.concatenate(columns)
 
     def _give_up(self, missed: Rows) -> None:
@@ -188,14 +190,9 @@ def _taken(boxes: ArrayLike, score: ArrayLike, label: ArrayLike, recipe: TrackRe
     return box[taken], number[taken], kind[taken]
 
 
-def _enlarged(boxes: Floats, share: float) -> Floats:
-    grown = share * (boxes[:, 2:] - boxes[:, :2])
-    return np.concatenate([boxes[:, :2] - grown, boxes[:, 2:] + grown], axis=1)
-
-
-def _pairs(expected: Floats, boxes: Floats, limit: float) -> tuple[Rows, Rows]:
+def _pairs(distance: Floats, limit: float) -> tuple[Rows, Rows]:
     """The pairs, none further apart than ``limit``, by which the sum of what each is nearer than that is largest."""
-    distance = np.minimum(1 - iou(expected, boxes), limit)
+    distance = np.minimum(distance, limit)
     rows, columns = linear_sum_assignment(distance)
     near = distance[rows, columns] < limit
     return rows[near].astype(np.int64), columns[near].astype(np.int64)

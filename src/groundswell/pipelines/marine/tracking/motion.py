@@ -18,7 +18,7 @@ MEASURED = 0.05
 """Standard deviation of a detected centre or side, as a share of the side."""
 SPEED = 2.0
 """Standard deviation of an unknown animal's speed, in its own sizes per second."""
-FORCE = 1.0
+FORCE = 2.0
 """By how much a speed strays in a second, in sizes per second."""
 GROWTH = 0.25
 """Speed and force of the sides, as a share of the centre's."""
@@ -62,6 +62,13 @@ class Motion:
                          + force * step_s**3 / 3)
         self.cross = self.cross + step_s * self.rate_variance + force * step_s**2 / 2
         self.rate_variance = self.rate_variance + force * step_s
+
+    def surprise(self, boxes: Floats) -> Floats:
+        """How far ``boxes`` (m, 4) lie from where each track is expected, in standard deviations, (n, m)."""
+        measured = to_centre_and_size(boxes)
+        total = self.variance[:, None] + _noise(self.value)[:, None] + _noise(measured)[None]
+        distance: Floats = np.sqrt(((measured[None] - self.value[:, None]) ** 2 / total).sum(axis=2))
+        return distance
 
     def correct(self, rows: NDArray[np.int64], boxes: Floats) -> None:
         """Tracks ``rows`` (m,) were found at ``boxes`` (m, 4)."""

@@ -24,9 +24,10 @@ class TrackRecipe(RecipePart):
     """Score below which boxes are ignored; between it and activation they only continue a track."""
     weak_match: float = Field(0.5, gt=0, lt=1)
     """As match, for boxes with scores below activation."""
-    reach: float = Field(0.5, ge=0, le=2)
-    """Share of its size by which a box is enlarged on each side before what found no match is matched once more: at few
-    frames a second a small animal may leave its own box before its speed is known. 0 does without."""
+    reach: float = Field(3.0, ge=0, le=10)
+    """How far, in standard deviations of what is expected, a box may be from a track that it does not overlap and still
+    continue it, where nothing else does: at few frames a second a small animal leaves its own box before its speed is
+    known. 0 does without."""
     same_place: float = Field(0.9, gt=0, le=1)
     """Overlap from which two boxes of one frame are one animal, whatever their classes; the higher score stays."""
 

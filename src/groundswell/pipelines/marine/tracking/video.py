@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -22,7 +21,6 @@ from groundswell.core.errors import InputError
 from groundswell.pipelines.marine.vision import cv2
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-_LOUD = "OPENCV_FFMPEG_LOGLEVEL"
 
 
 @dataclass(frozen=True)
@@ -223,8 +221,7 @@ def open_frames(path: Path, *, fps: float, rate_hz: float | None = None, partial
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """OpenCV and FFmpeg complain on stderr in their own words; our error says what is wrong."""
-    os.environ.setdefault(_LOUD, "-8")
+    """OpenCV complains on stderr in its own words; our error says what is wrong."""
     logging = cv2().utils.logging
     before = logging.getLogLevel()
     logging.setLogLevel(logging.LOG_LEVEL_SILENT)
