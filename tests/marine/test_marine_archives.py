@@ -7,11 +7,11 @@ import io
 import stat
 import struct
 import tarfile
-import warnings
 import zipfile
 from pathlib import Path
 
 import pytest
+from exchange_files import zipped
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,14 +20,6 @@ from groundswell.pipelines.marine.acquire.tars import open_tar
 from groundswell.pipelines.marine.exchange.archive_safety import Limits, open_zip, plain_name
 
 SMALL = Limits(files=5, file_bytes=4 << 20, total_bytes=6 << 20, ratio=50)
-
-
-def zipped(path: Path, members: list[tuple[str | zipfile.ZipInfo, bytes]], method=zipfile.ZIP_DEFLATED) -> Path:
-    with warnings.catch_warnings(), zipfile.ZipFile(path, "w", method) as archive:
-        warnings.simplefilter("ignore", UserWarning)  # of names that are there twice
-        for name, data in members:
-            archive.writestr(name, data)
-    return path
 
 
 def _linked(name: str, kind: int) -> zipfile.ZipInfo:
