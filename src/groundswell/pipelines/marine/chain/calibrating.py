@@ -1,0 +1,129 @@
+"""marine: several views of each image, scores that are frequencies, and a threshold for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from groundswell.core.files import write_json
+from groundswell.core.progress import progress
+from groundswell.core.recipe import build_recipe
+from groundswell.core.seeds import derive_seed
+from groundswell.data.boxes import BoxPredictions
+from groundswell.evaluate.detection_calibration import compare_calibration
+from groundswell.pipelines.marine.calibration import fit_calibration
+from groundswell.pipelines.marine.chain.fusing import against, check_place, named, told, write_judged
+from groundswell.pipelines.marine.chain.members import Members
+from groundswell.pipelines.marine.chain.plan import Stage
+from groundswell.pipelines.marine.detecting import ENSEMBLE, Found, Member, OpenDetector, write_ensemble
+from groundswell.pipelines.marine.predicting import answer_of_task
+from groundswell.pipelines.marine.recipe import MarineRecipe
+from groundswell.pipelines.marine.ship import tasks_of
+from groundswell.pipelines.marine.thresholds import thresholds_of
+from groundswell.splits.manifest import TEST, VALIDATION
+
+_BATCH = 8
+
+
+def calibrate_stage(stage: Stage, out: Path, quiet: bool) -> dict[str, Any]:
+    """The chain's views and calibration."""
+    members = Members.open([out / name for name in stage.needs], stage.recipe)
+    return calibrate_members(members, out / stage.name, quiet=quiet)
+
+
+def calibrate_runs(paths: Sequence[Path], out: Path, sets: Sequence[str]) -> list[str]:
+    """Look at several views with trained runs, calibrate, choose thresholds; what was found, in sentences.
+
+    Raises:
+        InputError: the runs do not go together, or a key is unknown.
+    """
+    members = Members.open([Path(path) for path in paths])
+    recipe = build_recipe(MarineRecipe, members.recipe.model_dump(), sets, where="--set")
+    members = Members.open([Path(path) for path in paths], recipe)
+    check_place(members, Path(out))
+    return [*calibrate_members(members, Path(out))["lines"], f"Wrote {Path(out) / 'report.html'}."]
+
+
+def calibrate_members(members: Members, folder: Path, *, quiet: bool = False) -> dict[str, Any]:
+    """Predict by views, calibrate on some of the validation clips, choose thresholds on the others, judge on the test.
+    """
+    recipe, truth = members.recipe, members.truth()
+    raw = {name: _by_views(members, part, folder / f"views-{name}.parquet", quiet)
+           for name, part in (("validation", VALIDATION), ("predictions", TEST))}
+    fitted, chosen, note = _dealt(members, raw["validation"])
+    calibrator = fit_calibration(fitted, truth.beside(fitted.sample_id), recipe.calibrate)
+    after = {name: calibrator.apply(one) for name, one in raw.items()}
+    thresholds = thresholds_of(calibrator.apply(chosen), truth.beside(chosen.sample_id), recipe.calibrate)
+    for name, one in after.items():
+        one.write(folder / f"{name}.parquet")
+    tested = truth.beside(raw["predictions"].sample_id)
+    compared = compare_calibration(raw["predictions"], after["predictions"], tested, recipe.evaluate,
+                                   overlap=recipe.calibrate.iou, seed=recipe.split.seed)
+    plain = members.predictions("predictions")[members.best()]
+    says = [*compared.sentences(), note,
+            told(against(members, after["predictions"], plain), "the best member in validation, looking once",
+                 "With views, mAP50 is"), *thresholds.sentences()]
+    compared.draw(folder / "reliability.png")
+    thresholds.draw(folder / "thresholds.png")
+    write_json(folder / "calibration.json", {"calibrator": calibrator.to_dict(), "thresholds": thresholds.to_dict(),
+                                             **compared.to_dict()})
+    write_ensemble(folder / ENSEMBLE, members=named(members, folder), fuse=recipe.fuse,
+                   tta=recipe.tta if recipe.tta.enabled else None, calibrator=calibrator,
+                   thresholds=thresholds.values.tolist())
+    facts = write_judged(members, after["predictions"], after["validation"], folder, says,
+                         f"{len(members.runs)} members, views fused, calibrated by {recipe.calibrate.method}")
+    facts["pictures"] = {"reliability.png": "How often boxes of a score are right, before and after calibration.",
+                         "thresholds.png": "What each class's threshold was chosen by."}
+    return facts
+
+
+def _by_views(members: Members, part: int, path: Path, quiet: bool) -> BoxPredictions:
+    """Fused boxes of every image of a part; kept, so that going on after a kill does not look again."""
+    if path.exists():
+        return BoxPredictions.read(path)
+    table = members.archive.table
+    detector = _detector(members)
+    names = [str(name) for name in table.column("sample_id").to_numpy(object)[members.manifest.rows(part, 0)]]
+    found: list[Found] = []
+    with progress(len(names), "look", "images", quiet=quiet) as bar:
+        for start in range(0, len(names), _BATCH):
+            chosen = names[start:start + _BATCH]
+            found += detector([members.images.read(name) for name in chosen])
+            bar.advance(len(chosen))
+    made = BoxPredictions.of(names, found, members.told.names, member="views",
+                             note={"simulated": True} if members.images.simulated else {})
+    made.write(path)
+    return made
+
+
+def _detector(members: Members) -> OpenDetector:
+    recipe = members.recipe
+    parts = []
+    for run, weight in zip(members.runs, members.weights, strict=True):
+        task = tasks_of(run, [0])[0]
+        parts.append(Member(answer_of_task(task), task.engine.suppress, run.recipe(MarineRecipe).detect, weight))
+    told_apart = members.told
+    return OpenDetector("members", tuple(parts), told_apart.names, told_apart.priority,
+                        tuple(int(one) for one in told_apart.species), recipe.data.size,
+                        recipe.data.prepare and not members.images.preparation, members.images.simulated, recipe.fuse,
+                        recipe.tta if recipe.tta.enabled else None, None, ())
+
+
+def _dealt(members: Members, validation: BoxPredictions) -> tuple[BoxPredictions, BoxPredictions, str]:
+    """Validation images that calibration is fitted on, and those that thresholds are chosen on: whole clips each."""
+    group = members.truth().beside(validation.sample_id).group
+    clips = np.unique(group.astype(str))
+    if len(clips) < 2:
+        return validation, validation, ("There is only one validation clip: calibration and thresholds are fitted on "
+                                        "the same images, and thresholds may be too hopeful.")
+    rng = np.random.default_rng(derive_seed(members.recipe.split.seed, "calibration"))
+    order = rng.permutation(clips)
+    first = order[:min(max(1, round(len(clips) * members.recipe.calibrate.share)), len(clips) - 1)]
+    inside = np.isin(group.astype(str), first)
+    return (validation.take(inside), validation.take(~inside),
+            f"Calibration was fitted on {len(first)} validation clips, thresholds were chosen on the "
+            f"{len(clips) - len(first)} others; neither saw a test clip.")
+
