@@ -15,8 +15,8 @@ from groundswell.pipelines.marine.simulate.recipe import ON_GROUND, SceneRecipe
 
 _NEAREST_M, _FARTHEST_M = 0.9, 3.2
 """Distances of swimmers."""
-_SMALLEST = 0.045
-"""Length below which no animal is drawn, as a share of the picture's shorter side."""
+_SMALLEST_SHARE, _SMALLEST_PIXELS = 0.05, 12.0
+"""Length below which no animal is drawn: of the picture's shorter side, and in pixels."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Actor:
         reach: how far it lingers, pixels, across and down.
         speed: pixels a second; negative where it passes from right to left.
         look: 48 numbers from 0 to 1 by which it differs from its kin.
+        flat: how much shorter it looks from front to back where it lies on the ground.
     """
 
     track: int
@@ -53,7 +54,7 @@ class Actor:
 
     def at(self, seconds: float) -> tuple[tuple[float, float], tuple[float, float]]:
         """Place (pixels) and velocity (pixels a second)."""
-        since = seconds - self.begins
+        since = (seconds - self.begins) * (self.speed != 0)
         pulse = 0.6 + self.look[40]
         if self.path == "passes":
             bob, lag = self.reach[1], 6.3 * self.look[41]
@@ -84,9 +85,10 @@ class Actor:
         """It as it is at a time; None where it is not there."""
         if not self.begins <= seconds < self.ends:
             return None
+        seconds *= self.speed != 0  # who does not swim keeps still
         place, velocity = self.at(seconds)
         canvas = Canvas(place, self.length, self.kind.half, self._turned(seconds, velocity))
-        lively = self.kind.beat * (0.8 + 0.4 * self.look[47]) * (1.0 if self.speed else 0.0)
+        lively = self.kind.beat * (0.8 + 0.4 * self.look[47])
         self.kind.draw(canvas, self.look, 2 * np.pi * (lively * seconds + self.look[44]))
         return canvas.finish(opacity=self.kind.opacity)
 
@@ -112,23 +114,24 @@ def cast_actors(recipe: SceneRecipe, clip: int, backdrop: Backdrop) -> list[Acto
 
 def _one(recipe: SceneRecipe, track: int, backdrop: Backdrop, begins: float, first: bool,
          chance: np.random.Generator) -> Actor:
-    label, name = _who(recipe, backdrop, chance)
+    # Who comes later must swim in from a side: nothing springs up in the middle.
+    label, name = _who(recipe, chance, swims=backdrop.view == "open" or recipe.paths == "crossing" or not first)
     kind, (width, height) = KINDS[name], recipe.size
     short = min(width, height)
     scale = float(np.exp(chance.uniform(*np.log(recipe.scale))))
     look = tuple(chance.random(48).tolist())
     if name in ON_GROUND:
         x, y, distance = backdrop.ground(chance)
-        length = max(kind.length * scale / distance, _SMALLEST) * short
+        length = _length(kind.length * scale / distance, short)
         reach = (0.15 * length, 0.05 * length)
         return Actor(track, label, kind, length, distance, 0.0, np.inf, "lingers", (x * width, y * height), reach,
                      kind.speed * length * recipe.motion, look,
                      1.0 if backdrop.view == "above" else 0.7)
     distance = float(np.exp(chance.uniform(np.log(_NEAREST_M), np.log(_FARTHEST_M))))
-    length = max(kind.length * scale / distance, _SMALLEST) * short
+    length = _length(kind.length * scale / distance, short)
     speed = kind.speed * length * recipe.motion * float(chance.uniform(0.7, 1.3))
     y = float(chance.uniform(0.1, 0.9)) * height
-    if recipe.paths == "crossing" or (chance.random() < 0.5 and kind.moves in ("upright", "headed")):
+    if recipe.paths == "crossing" or not first or (chance.random() < 0.5 and kind.moves in ("upright", "headed")):
         side, way = 0.5 * length + 2, width + length + 4
         done = float(chance.uniform(-0.3 if recipe.paths == "crossing" else 0.12, 0.8)) if first else 0.0
         forward = bool(chance.random() < 0.5)
@@ -146,10 +149,14 @@ def _one(recipe: SceneRecipe, track: int, backdrop: Backdrop, begins: float, fir
     return Actor(track, label, kind, length, distance, begins, np.inf, "lingers", (x, y), reach, speed, look, 1.0)
 
 
-def _who(recipe: SceneRecipe, backdrop: Backdrop, chance: np.random.Generator) -> tuple[int, str]:
+def _length(share: float, short: int) -> float:
+    return max(share * short, _SMALLEST_SHARE * short, _SMALLEST_PIXELS)
+
+
+def _who(recipe: SceneRecipe, chance: np.random.Generator, *, swims: bool) -> tuple[int, str]:
     count = len(recipe.classes)
     weights = recipe.imbalance ** (np.arange(count) / max(count - 1, 1))
-    if backdrop.view == "open" or recipe.paths == "crossing":
+    if swims:
         weights = weights * np.array([name not in ON_GROUND for name in recipe.classes])
     label = int(chance.choice(count, p=weights / weights.sum()))
     return label, recipe.classes[label]

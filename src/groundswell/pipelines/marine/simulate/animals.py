@@ -42,9 +42,9 @@ def _of(form: fishes.FishForm) -> Callable[[Canvas, Look, float], None]:
 
 KINDS: dict[str, Kind] = {
     "lionfish": Kind(0.55, (0.56, 0.56), "upright", 0.25, 0.8, fishes.draw_lionfish),
-    "purple sea urchin": Kind(0.32, (0.54, 0.54), "crawls", 0.0, 0.4,
+    "purple sea urchin": Kind(0.32, (0.54, 0.54), "crawls", 0.005, 0.4,
                           others.draw_purple_urchin),
-    "red sea urchin": Kind(0.36, (0.54, 0.54), "crawls", 0.0, 0.4,
+    "red sea urchin": Kind(0.36, (0.54, 0.54), "crawls", 0.005, 0.4,
                        others.draw_red_urchin),
     "northern kelp crab": Kind(0.42, (0.62, 0.58), "crawls", 0.08, 0.7, others.draw_crab),
     "giant Pacific octopus": Kind(0.6, (0.66, 0.66), "stands", 0.04, 0.5, others.draw_octopus),

@@ -87,10 +87,10 @@ def _in_perspective(chance: np.random.Generator, size: tuple[int, int],
     """A texture of the ground that grows finer with its distance (h, w), in that of the lower edge."""
     width = size[0]
     tile = clouds(chance, (512, 512), (8, 18, 40, 90), 0.8)
-    x = (np.arange(width, dtype=np.float32)[None, :] / width - 0.5) * stretch * 200
-    y = stretch * 300
-    wrapped = cv2().remap(tile, np.mod(x, 511).astype(np.float32), np.mod(y, 511).astype(np.float32),
-                          cv2().INTER_LINEAR)
+    x = (np.arange(width, dtype=np.float32)[None, :] / width - 0.5) * stretch * 200 + np.float32(chance.uniform(0, 511))
+    # There and back over the tile, for its edges do not fit each other.
+    x, y = (np.abs(np.mod(part, 1022) - 511).astype(np.float32) for part in (x, stretch * 300))
+    wrapped = cv2().remap(tile, x, y, cv2().INTER_LINEAR)
     return np.asarray(wrapped / np.sqrt(stretch), np.float32)
 
 
@@ -134,6 +134,7 @@ class Plant:
         foot: in the picture, pixels.
         length: pixels.
         distance: metres.
+        lies: angle by which it is turned from upright, radians: seen from above plants point anywhere.
         broad: kelp with leaves, or a bush of thin branches.
         colour: of its leaves.
         look: 48 numbers from 0 to 1.
@@ -142,13 +143,16 @@ class Plant:
     foot: tuple[float, float]
     length: float
     distance: float
+    lies: float
     broad: bool
     colour: Colour
     look: tuple[float, ...]
 
     def draw(self, seconds: float) -> Sprite:
         """It as it is after so many seconds."""
-        canvas = Canvas((self.foot[0], self.foot[1] - 0.5 * self.length), self.length, (0.42, 0.54), np.eye(2))
+        turn = turning(self.lies)
+        middle = (self.foot[0] + 0.5 * self.length * -turn[0, 1], self.foot[1] - 0.5 * self.length * turn[1, 1])
+        canvas = Canvas(middle, self.length, (0.42, 0.54), turn)
         t = np.linspace(0, 1, 12)
         for stem in range(3 if self.broad else 7):
             u = self.look[stem]
@@ -180,8 +184,9 @@ def draw_plant(chance: np.random.Generator, into: Backdrop, *, before: bool) -> 
     x, y, distance = into.ground(chance)
     if before:
         y, distance = float(chance.uniform(0.9, 1.15)), 0.8 * into.nearest
-    length = min(width, height) * float(chance.uniform(0.45, 0.95)) / max(distance / into.nearest, 0.8)
-    return Plant((x * width, y * height), length, distance, bool(chance.random() < 0.6),
+    length = min(width, height) * float(chance.uniform(0.4, 0.85)) / max(distance / into.nearest, 0.8)
+    lies = float(chance.uniform(-np.pi, np.pi)) if into.view == "above" and not before else 0.0
+    return Plant((x * width, y * height), length, distance, lies, bool(chance.random() < 0.6),
                  _PLANT[chance.integers(len(_PLANT))], tuple(chance.random(48).tolist()))
 
 

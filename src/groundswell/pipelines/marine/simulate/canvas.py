@@ -49,7 +49,7 @@ class Canvas:
     def __init__(self, centre: tuple[float, float], length: float, half: tuple[float, float], turn: Floats) -> None:
         self._cv2 = cv2()
         # Small animals are a few pixels: they need the finer grid for edges that are smooth.
-        self.fine = 3 if length < 48 else 2 if length < 220 else 1
+        self.fine = 3 if length < 48 else 2 if length < 600 else 1
         corners = np.array([[-half[0], -half[1]], [half[0], -half[1]]]) @ turn.T
         reach = np.abs(corners).max(axis=0) * length + 2
         low = np.floor(np.asarray(centre) - reach).astype(int)
@@ -152,7 +152,8 @@ def smooth(points: Any, each: int = 6) -> Floats:
 
 def moved(points: Any, x: float, y: float) -> Floats:
     """Points (..., 2) shifted by so much."""
-    return np.asarray(points, np.float64) + np.array((x, y))
+    there: Floats = np.asarray(points, np.float64) + np.array((x, y))
+    return there
 
 
 def shade(colour: Colour, factor: float) -> Colour:

@@ -22,6 +22,8 @@ LEAST_VISIBLE = 0.25
 """Share of an animal that must be seen for a box."""
 LEAST_PIXELS = 6
 """Shorter side that a box must have."""
+_HIDDEN = 0.72
+"""Share of what is behind it that an animal takes on where it is hardest to see."""
 _NOBODY, _PLANT = -1, -2
 
 
@@ -88,7 +90,8 @@ class Scene:
         things: list[Actor | Plant] = [*self.actors, *self.plants]
         self._things = sorted(things, key=lambda thing: -thing.distance)
         self._clean = self._behind()
-        self._lens = _lens(recipe.size, float(chance.uniform(0.0, 0.35)))
+        self._lens = _lens(recipe.size, float(chance.uniform(0.0, 0.35))) * np.float32(
+            np.clip(chance.uniform(85, 130) / self._clean.mean(), 0.8, 2.2))  # a camera exposes for what it sees
         grid = (recipe.size[1] + 64, recipe.size[0] + 64, 3)
         self._noise = chance.standard_normal(grid, np.float32) * np.float32(recipe.noise)
 
@@ -129,7 +132,7 @@ class Scene:
         if rows.stop <= rows.start or columns.stop <= columns.start:
             return
         if isinstance(thing, Actor) and self._recipe.classes[thing.label] in ON_GROUND:
-            _shadow(picture, sprite, thing.length)
+            _shadow(picture, sprite, thing.length, 0.45 * (1 - _HIDDEN * self._recipe.hard))
         alpha, colour = sprite.alpha[inner], sprite.colour[inner]
         wide = self.water.blur * thing.distance * min(self._recipe.size) / 320
         if wide > 0.35:
@@ -137,7 +140,7 @@ class Scene:
             alpha, colour = both[..., 3], both[..., :3] / np.maximum(both[..., 3:], 1e-3)
         got = self.water.through(colour, thing.distance, self.water.veil[rows, columns])
         if isinstance(thing, Actor):
-            got += np.float32(0.85 * self._recipe.hard) * (self._clean[rows, columns] - got)
+            got += np.float32(_HIDDEN * self._recipe.hard) * (self._clean[rows, columns] - got)
         put(Sprite(columns.start, rows.start, got.astype(np.float32), alpha), picture)
 
     def _seen(self, number: int, picture: Picture, owner: NDArray[np.int16],
@@ -170,10 +173,10 @@ def _box(owner: NDArray[np.int16], sprite: Sprite, track: int) -> tuple[tuple[in
             rows.start + int(down[-1]) + 1), int(mine.sum())
 
 
-def _shadow(picture: Picture, sprite: Sprite, length: float) -> None:
+def _shadow(picture: Picture, sprite: Sprite, length: float, strength: float) -> None:
     """Darken the ground a little below and beside an animal that lies on it."""
     wide = max(0.03 * length, 0.6)
-    soft = cv2().GaussianBlur(sprite.alpha, (0, 0), wide) * np.float32(0.45)
+    soft = cv2().GaussianBlur(sprite.alpha, (0, 0), wide) * np.float32(strength)
     move = max(round(0.04 * length), 1)
     put(Sprite(sprite.left + move, sprite.top + move, np.zeros_like(sprite.colour), soft), picture)
 
@@ -192,7 +195,7 @@ def _some(chance: np.random.Generator, between: tuple[int, int], share: float) -
 
 
 def _lens(size: tuple[int, int], dark: float) -> Picture:
-    """How much less light reaches the picture's corners, (h, w, 1)."""
+    """How much less light reaches the picture's corners, (h, w, 3)."""
     y = np.linspace(-1, 1, size[1], dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, size[0], dtype=np.float32)[None, :]
     return np.repeat((1 - np.float32(dark) * 0.5 * (x * x + y * y) ** 1.5)[..., None], 3, axis=2)

@@ -20,7 +20,7 @@ Picture = NDArray[np.float32]
 # Kinds of water: the tint of light that came down through it, the colour of its own light, and what it takes of red,
 # green and blue on every metre. Open ocean, temperate coast, harbour, tropical reef: after Jerlov's types, by eye.
 _KINDS = (((0.42, 0.82, 1.0), (12.0, 92.0, 158.0), (0.30, 0.07, 0.04)),
-          ((0.55, 1.0, 0.78), (30.0, 112.0, 96.0), (0.26, 0.06, 0.11)),
+          ((0.60, 0.96, 0.80), (30.0, 112.0, 96.0), (0.26, 0.06, 0.11)),
           ((0.85, 0.95, 0.62), (104.0, 116.0, 72.0), (0.16, 0.10, 0.22)),
           ((0.50, 0.95, 0.97), (28.0, 138.0, 160.0), (0.34, 0.05, 0.04)))
 
@@ -78,8 +78,8 @@ def _lit(chance: np.random.Generator, size: tuple[int, int], colour: NDArray[np.
     y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(0, 1, width, dtype=np.float32)[None, :]
     slope, strength = chance.uniform(-0.5, 0.5), chance.uniform(0.0, 0.22)
-    knots = chance.standard_normal(16)
-    beams = np.interp(((x + slope * y) * 9).ravel() % 15, np.arange(16), knots).reshape(height, width)
+    beams = np.interp(((x + slope * y) * 9 + 5).ravel(), np.arange(20), chance.standard_normal(20))
+    beams = beams.reshape(height, width)
     falls = chance.uniform(0.35, 0.8)
     light = 1.25 - falls * y + strength * np.clip(beams, -1, 2) * (1 - y) ** 1.5
     # Near the surface the light is whiter: less water has coloured it.
