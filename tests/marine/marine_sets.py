@@ -25,7 +25,7 @@ def picture(seed: int = 0, width: int = 64, height: int = 48) -> np.ndarray:
 
 
 def small_set(path: Path, *, clips: int = 3, frames: int = 2, classes: tuple[str, ...] = CLASSES,
-              **facts: Any) -> ImageSet:
+              seed: int = 0, **facts: Any) -> ImageSet:
     """``clips`` clips of ``frames`` images; the class of clip k is k modulo the classes, image 0 of a clip has a second
     box of class 0, and the last image of each has none."""
     rng = np.random.default_rng(7)
@@ -36,6 +36,6 @@ def small_set(path: Path, *, clips: int = 3, frames: int = 2, classes: tuple[str
                 boxes = np.concatenate([corner, corner + rng.uniform(4, 20, (2, 2))], axis=1)
                 label = [clip % len(classes), 0]
                 count = 2 if frame == 0 else 0 if frame == frames - 1 else 1
-                writer.add(f"c{clip}f{frame}", picture(100 * clip + frame), clip=f"clip{clip}", frame=frame,
+                writer.add(f"c{clip}f{frame}", picture(1000 * seed + 100 * clip + frame), clip=f"clip{clip}", frame=frame,
                            boxes=boxes[:count], label=label[:count], source="own" if clip % 2 else "deepfish")
     return writer.set

@@ -1,0 +1,213 @@
+"""marine: folders of YOLO labels with their dataset.yaml, read and written."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from groundswell.core.boxes import from_centre_and_size, to_centre_and_size
+from groundswell.core.errors import InputError
+from groundswell.core.files import atomic_folder, inside
+from groundswell.pipelines.marine.formats.listing import Item, Listing, images_below, plain_part
+from groundswell.pipelines.marine.images import ImageSet
+
+FILE = "dataset.yaml"
+CLIPS = "clips.csv"
+"""Beside dataset.yaml: clip and frame of each image, for which YOLO has no place."""
+_DESCRIPTIONS = (FILE, "data.yaml", "dataset.yml", "data.yml")
+_SPLITS = ("train", "val", "valid", "test")
+
+
+def description_of(folder: Path) -> Path | None:
+    """The description of a folder of YOLO labels; None where there is none."""
+    return next((folder / name for name in (*_DESCRIPTIONS, "classes.txt") if (folder / name).is_file()), None)
+
+
+def read_yolo(folder: Path) -> Listing:
+    """Images and boxes of a folder with ``dataset.yaml`` (or ``classes.txt``).
+
+    Labels lie beside the images, or in ``labels`` where the images are in ``images``. An image with an empty file of
+    labels is one without animals; one without a file is not annotated. Lines are ``class x y width height`` as shares
+    of the image, or ``class`` and the corners of an outline, of which the box is taken. The part that dataset.yaml
+    lists an image in is kept as ``published_split``.
+
+    Raises:
+        InputError: the description is missing or unusable, or a path in it leaves the folder.
+    """
+    folder = Path(folder)
+    description = description_of(folder)
+    if description is None:
+        raise InputError(f"There is no {FILE} and no classes.txt", where=folder,
+                         fix="Add one: without the names of the classes their numbers mean nothing")
+    classes, parts = _described(description)
+    listing = Listing("yolo", folder, classes)
+    clips = _clips(folder / CLIPS)
+    seen: set[Path] = set()
+    for part, path in _images_of(folder, parts):
+        if path in seen:
+            listing.refuse_file(path.relative_to(folder.resolve()).as_posix(), "it is listed twice")
+            continue
+        seen.add(path)
+        key = path.relative_to(folder.resolve()).as_posix()
+        if not path.is_file():
+            listing.refuse_file(key, "there is no such image")
+            continue
+        item = Item(path, key, facts={"published_split": part, **clips.get(path.stem, {})})
+        _read_labels(listing, item, _labels_of(folder.resolve(), path))
+        listing.items.append(item)
+    return listing
+
+
+def _described(path: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
+    if path.suffix == ".txt":
+        return tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()), {}
+    try:
+        value = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"The description cannot be read: {error}", where=path) from error
+    names = value.get("names") if isinstance(value, dict) else None
+    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+        names = [names[k] for k in range(len(names))]
+    if not isinstance(names, list) or not all(isinstance(name, str | int) and str(name).strip() for name in names):
+        raise InputError("The description lacks 'names', a list of class names or a mapping from 0 on", where=path)
+    if value.get("nc", len(names)) != len(names):
+        raise InputError(f"The description says nc: {value['nc']} and names {len(names)} classes", where=path,
+                         fix="Correct one of them")
+    return tuple(str(name).strip() for name in names), {k: value[k] for k in _SPLITS if value.get(k)}
+
+
+def _images_of(folder: Path, parts: dict[str, Any]) -> Iterator[tuple[str, Path]]:
+    """Part and image, links followed; all images below the folder where no parts are named."""
+    if not parts:
+        yield from (("", path.resolve()) for path in images_below(folder))
+        return
+    for part, entries in parts.items():
+        for entry in entries if isinstance(entries, list) else [entries]:
+            path = _inside(folder, str(entry))
+            if path.suffix == ".txt" and path.is_file():
+                for line in filter(None, map(str.strip, path.read_text("utf-8").splitlines())):
+                    yield part, _inside(folder, line)
+            elif path.is_dir():
+                yield from ((part, found.resolve()) for found in images_below(path))
+            else:
+                raise InputError(f"The part '{part}' is said to be in '{entry}', which is not there", where=folder)
+
+
+def _inside(folder: Path, entry: str) -> Path:
+    # Exports of Roboflow name '../train/images' where they mean 'train/images'.
+    stripped = entry.removeprefix("../")
+    if stripped != entry and not stripped.startswith("../") and inside(folder, stripped).exists():
+        return inside(folder, stripped)
+    return inside(folder, entry)
+
+
+def _labels_of(folder: Path, image: Path) -> Path:
+    parts = list(image.relative_to(folder).parts)
+    for place in range(len(parts) - 2, -1, -1):
+        if parts[place] == "images":
+            parts[place] = "labels"
+            break
+    return inside(folder, Path(*parts).with_suffix(".txt"))
+
+
+def _read_labels(listing: Listing, item: Item, path: Path) -> None:
+    if not path.is_file():
+        return
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        listing.refuse_file(str(path), "its labels cannot be read; the image counts as not annotated")
+        return
+    item.annotated = True
+    rows: list[tuple[list[float], int, bool, int]] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            label, sides = _parsed(line.split(), len(listing.classes))
+        except ValueError as error:
+            listing.refuse_box(f"{path.name}, line {number} of {item.key}", str(error))
+            continue
+        rows.append((sides, label, False, -1))
+    item.set_boxes(rows)
+
+
+def _parsed(fields: list[str], classes: int) -> tuple[int, list[float]]:
+    try:
+        values = [float(text) for text in fields]
+    except ValueError as error:
+        raise ValueError("it holds something that is no number") from error
+    if not all(map(math.isfinite, values)):
+        raise ValueError("it is not finite")
+    if len(values) != 5 and (len(values) < 7 or len(values) % 2 == 0):
+        raise ValueError("it is not a class and four numbers")
+    if values[0] != int(values[0]) or not 0 <= values[0] < classes:
+        raise ValueError("its class is not one of those listed")
+    if len(values) == 5:
+        return int(values[0]), from_centre_and_size(np.array(values[1:]))[0].tolist()
+    corners = np.array(values[1:]).reshape(-1, 2)
+    return int(values[0]), [*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist()]
+
+
+def _clips(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["image"]: {"clip": row["clip"], "frame": int(row["frame"])} for row in csv.DictReader(file)
+                if row.get("image") and row.get("clip") and re.fullmatch(r"-?\d{1,9}", row.get("frame") or "")}
+
+
+def write_yolo(images: ImageSet, folder: Path, parts: Mapping[str, str] | None = None) -> Path:
+    """Write a set as ``{part}/images``, ``{part}/labels`` and ``dataset.yaml``; the images are copied.
+
+    Images that are not annotated get no file of labels. Regions of many are left out: YOLO has none.
+
+    Args:
+        images: the set.
+        folder: new or empty.
+        parts: train, val or test of each image by name; None: as published, or else train.
+
+    Returns:
+        dataset.yaml.
+
+    Raises:
+        InputError: the folder is not empty, or an image cannot be read.
+    """
+    usual = {"valid": "val", "validation": "val", "": "train"}
+    with atomic_folder(Path(folder)) as new, (new / CLIPS).open("w", newline="", encoding="utf-8") as clips:
+        table = csv.writer(clips)
+        table.writerow(["image", "clip", "frame"])
+        used = set()
+        for row in images.images.to_dict("records"):
+            name = row["image"]
+            published = parts[name] if parts is not None else plain_part(row["published_split"])
+            part = usual.get(published, published)
+            used.add(part)
+            for kind in ("images", "labels"):
+                (new / part / kind).mkdir(parents=True, exist_ok=True)
+            (new / part / row["file"]).write_bytes(images.file(name).read_bytes())
+            table.writerow([name, row["clip"], row["frame"]])
+            if row["annotated"]:
+                text = "".join(_lines(images, name, row["width"], row["height"]))
+                (new / part / "labels" / f"{name}.txt").write_text(text, "utf-8")
+        value = {"path": ".", **{part: f"{part}/images" for part in sorted(used | {"train", "val"})},
+                 "names": dict(enumerate(images.classes))}
+        for part in ("train", "val"):
+            (new / part / "images").mkdir(parents=True, exist_ok=True)
+        (new / FILE).write_text(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), "utf-8")
+    return Path(folder) / FILE
+
+
+def _lines(images: ImageSet, name: str, width: int, height: int) -> Iterator[str]:
+    known = images.annotations(name)
+    shares = to_centre_and_size(known.boxes) / np.array([width, height, width, height])
+    for label, box, crowd in zip(known.label.tolist(), shares.tolist(), known.crowd, strict=True):
+        if not crowd:
+            yield " ".join([str(label), *(f"{value:.8f}" for value in box)]) + "\n"

@@ -1,0 +1,179 @@
+"""marine: images from folders, COCO, YOLO and Pascal VOC made into one set, and whatever is left out counted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from groundswell.core.errors import InputError
+from groundswell.core.files import read_json, write_json
+from groundswell.core.progress import progress, say
+from groundswell.pipelines.marine.formats.coco import read_coco
+from groundswell.pipelines.marine.formats.folder import read_folder
+from groundswell.pipelines.marine.formats.listing import Listing
+from groundswell.pipelines.marine.formats.voc import annotations_of, read_voc
+from groundswell.pipelines.marine.formats.yolo import description_of, read_yolo
+from groundswell.pipelines.marine.images import ImageSet
+from groundswell.pipelines.marine.images_layout import FACTS, FOLDER
+from groundswell.pipelines.marine.organise_recipe import OrganiseRecipe
+from groundswell.pipelines.marine.organise_tables import Gathering
+from groundswell.pipelines.marine.organising import Done, Planned, make_file, plan, stamp_of
+from groundswell.pipelines.marine.species import SpeciesTable, load_species
+
+REPORT = "organise.json"
+_JOURNAL = "journal.jsonl"
+
+
+@dataclass(frozen=True)
+class Organised:
+    """A set that was made.
+
+    Attributes:
+        images: the set.
+        report: what organise.json says.
+    """
+
+    images: ImageSet
+    report: dict[str, Any]
+
+    def complaint(self) -> InputError | None:
+        """What was left out, as one paragraph (for exit status 2); None where nothing was."""
+        counts = self.report["refused_counts"]
+        if not counts:
+            return None
+        first = next(iter([*self.report["refused_files"], *self.report["refused_boxes"]]))
+        named = "; ".join(f"{count} {kind}: {reason}" for kind, reasons in counts.items()
+                          for reason, count in reasons.items())
+        return InputError(f"The set has {len(self.images):,} images, and some things were left out ({named}), "
+                          f"first {first['what']}", where=self.images.path / REPORT,
+                          fix="Correct them and organise again into another folder, or go on with the set as it is")
+
+
+def read_input(path: Path) -> Listing:
+    """What is at a place, whatever form it has: a COCO file (or a folder with one), a folder of YOLO or of Pascal VOC,
+    or a plain folder of images.
+
+    Raises:
+        InputError: there is nothing, or it is none of them.
+    """
+    path = Path(path)
+    if path.is_file():
+        if path.suffix.lower() == ".json":
+            return read_coco(path)
+        if path.name in ("dataset.yaml", "data.yaml", "dataset.yml", "data.yml"):
+            return read_yolo(path.parent)
+        raise InputError("This file is neither COCO (.json) nor YOLO's dataset.yaml", where=path)
+    if not path.is_dir():
+        raise InputError("There is nothing here", where=path)
+    coco = sorted(path.glob("*.coco.json")) or sorted(path.glob("*.json"))
+    if len(coco) > 1:
+        raise InputError(f"There are {len(coco)} JSON files here", where=path, fix="Name the one that is meant")
+    if coco:
+        return read_coco(coco[0])
+    if description_of(path):
+        return read_yolo(path)
+    return read_voc(path) if annotations_of(path) else read_folder(path)
+
+
+def organise(inputs: Sequence[str | Path], out: str | Path, recipe: OrganiseRecipe | None = None, *, workers: int = 2,
+             species: SpeciesTable | None = None, quiet: bool = False) -> Organised:
+    """Make one set of images out of what is at several places. Originals are read and never changed or moved.
+
+    Images larger than the recipe allows are shrunk; others are copied byte for byte. Damaged images, boxes that cannot
+    be right and files that are in the set already are left out, each with its reason in ``organise.json``; the rest is
+    done all the same. Images that are done are kept in a hidden folder beside ``out`` until all are, so that the same
+    call goes on after a kill with those that are missing; where the set is there already it is opened.
+
+    Args:
+        inputs: COCO files, folders of YOLO or Pascal VOC, plain folders.
+        out: folder of the set; new or empty.
+        recipe: see :class:`OrganiseRecipe`.
+        workers: threads.
+        species: the table that classes are looked up in, by their whole names; None: that which comes with Groundswell.
+        quiet: no progress on stderr.
+
+    Raises:
+        InputError: an input cannot be read at all, no image is left, or something else is at ``out``.
+    """
+    recipe, out = recipe or OrganiseRecipe(), Path(out).resolve()
+    if not inputs:
+        raise InputError("Nothing to organise was named", fix="Name a COCO file or a folder")
+    asked = {"inputs": [str(Path(path).resolve()) for path in inputs], "recipe": recipe.model_dump(mode="json")}
+    if (out / FACTS).is_file():
+        report = read_json(out / REPORT) if (out / REPORT).is_file() else {}
+        if report.get("asked") != asked:
+            raise InputError("There is another set of images here", where=out, fix="Name another folder")
+        say(f"Already organised: {out}")
+        return Organised(ImageSet.open(out), report)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError("There is something here already", where=out, fix="Name another folder, or remove this one")
+    listings = [read_input(Path(path)) for path in inputs]
+    todo = plan(listings, recipe)
+    aside = out.parent / f".{out.name}.organising"
+    done = _make_files(todo, recipe, aside, workers, quiet=quiet)
+    gathering = Gathering(listings, recipe)
+    for one in todo:
+        gathering.add(one, done[one.name], aside)
+    report = gathering.write(aside, species or load_species(), asked)
+    write_json(aside / REPORT, report)
+    if out.exists():
+        out.rmdir()
+    os.replace(aside, out)
+    (out / _JOURNAL).unlink()
+    return Organised(ImageSet.open(out), report)
+
+
+def _make_files(todo: list[Planned], recipe: OrganiseRecipe, aside: Path, workers: int, *,
+                quiet: bool) -> dict[str, Done]:
+    """Every image's file, in ``aside``; those that an earlier process finished are taken as they are."""
+    try:
+        (aside / FOLDER).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot write here: {error.strerror}", where=aside.parent,
+                         fix="Choose a folder that exists and can be written to") from error
+    done = _journal(aside, {one.name: stamp_of(one, recipe) for one in todo})
+    left = [one for one in todo if one.name not in done]
+    with (aside / _JOURNAL).open("w", encoding="utf-8") as journal, ThreadPoolExecutor(max(1, workers)) as threads, \
+            progress(len(todo), "Organising", "images", done=len(done), quiet=quiet) as bar:
+        journal.writelines(one.line() for one in done.values())
+        journal.flush()
+        try:
+            for made in threads.map(partial(make_file, recipe=recipe, folder=aside), left):
+                done[made.name] = made
+                journal.write(made.line())
+                journal.flush()
+                bar.advance()
+        except BaseException:
+            threads.shutdown(cancel_futures=True)  # who interrupts does not want to wait for the rest
+            raise
+    wanted = {Path(one.file).name for one in done.values()}
+    for path in (aside / FOLDER).iterdir():
+        if path.name not in wanted:  # of an earlier call with other inputs
+            path.unlink()
+    return done
+
+
+def _journal(aside: Path, stamps: dict[str, str]) -> dict[str, Done]:
+    found: dict[str, Done] = {}
+    path = aside / _JOURNAL
+    for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
+        try:
+            one = Done.read(line)
+        except ValueError:
+            continue
+        file = aside / one.file
+        whole = bool(one.reason) or (file.is_file() and file.stat().st_size == one.bytes)
+        if whole and one.stamp and stamps.get(one.name) == one.stamp:
+            found[one.name] = one
+    return found
+
+
+def remove_unfinished(out: Path) -> None:
+    """Throw away what a killed call left beside ``out``."""
+    shutil.rmtree(Path(out).resolve().parent / f".{Path(out).name}.organising", ignore_errors=True)

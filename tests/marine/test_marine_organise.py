@@ -1,0 +1,306 @@
+"""Images from many places become one set: exact, resumable, with the originals untouched and all that is left out
+counted with its reason."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from marine_sets import CLASSES, picture, small_set
+
+from groundswell.core.errors import InputError
+from groundswell.pipelines.marine import organise as module
+from groundswell.pipelines.marine.formats.coco import write_coco
+from groundswell.pipelines.marine.formats.listing import clip_and_frame
+from groundswell.pipelines.marine.formats.voc import write_voc
+from groundswell.pipelines.marine.formats.yolo import write_yolo
+from groundswell.pipelines.marine.image_files import encode
+from groundswell.pipelines.marine.images import ImageSet, ImageWriter
+from groundswell.pipelines.marine.organise import organise
+from groundswell.pipelines.marine.organise_recipe import OrganiseRecipe
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> ImageSet:
+    return small_set(tmp_path / "set", frames=3)
+
+
+def _same(a: ImageSet, b: ImageSet, atol: float) -> None:
+    assert sorted(a.images["image"]) == sorted(b.images["image"])
+    for name in a.images["image"]:
+        one, other = a.annotations(name), b.annotations(name)
+        assert np.allclose(one.boxes, other.boxes, atol=atol)
+        assert [a.classes[k] for k in one.label] == [b.classes[k] for k in other.label]
+        assert a.file(name).read_bytes() == b.file(name).read_bytes()
+        for column in ("clip", "frame", "annotated"):
+            assert a.images[column].iloc[a.position(name)] == b.images[column].iloc[b.position(name)]
+
+
+@pytest.mark.parametrize(("write", "atol"), [(write_coco, 1e-4), (write_yolo, 1e-4), (write_voc, 1e-3)])
+def test_a_set_written_in_any_form_comes_back_the_same(images: ImageSet, tmp_path: Path, write: Any,
+                                                       atol: float) -> None:
+    write(images, tmp_path / "other")
+    made = organise([tmp_path / "other"], tmp_path / "back", quiet=True)
+    _same(images, made.images, atol)
+    assert made.complaint() is None
+
+
+def test_coco_keeps_tracks_crowds_places_and_published_parts(tmp_path: Path) -> None:
+    with ImageWriter(tmp_path / "set", classes=CLASSES) as writer:
+        writer.add("a", picture(1), boxes=[[1, 2, 9, 9], [0, 0, 64, 48]], label=[0, 1], track=[3, -1], crowd=[0, 1],
+                   published_split="valid", latitude=36.5, longitude=-122.0, depth_m=20.0, time="2024-05-01T10:00:00Z")
+        writer.add("b", picture(2), annotated=False)
+    write_coco(writer.set, tmp_path / "coco")
+    back = organise([tmp_path / "coco"], tmp_path / "back", quiet=True).images
+    known, row = back.annotations("a"), back.images.iloc[back.position("a")]
+    assert known.track.tolist() == [3, -1]
+    assert known.crowd.tolist() == [False, True]
+    assert (row["published_split"], row["latitude"], row["depth_m"], row["time"].hour) == ("valid", 36.5, 20.0, 10)
+    assert back.images["annotated"].tolist() == [True, False]
+
+
+def test_large_images_are_shrunk_and_their_boxes_with_them(tmp_path: Path) -> None:
+    folder = tmp_path / "in" / "dive1"
+    folder.mkdir(parents=True)
+    original = encode(picture(5, 400, 300))
+    (folder / "big_0001.jpg").write_bytes(original)
+    (folder / "small_0001.jpg").write_bytes(encode(picture(6, 100, 60)))
+    (tmp_path / "in" / "a.json").write_text(json.dumps({
+        "images": [{"id": 1, "file_name": "dive1/big_0001.jpg", "width": 400, "height": 300},
+                   {"id": 2, "file_name": "dive1/small_0001.jpg", "width": 100, "height": 60}],
+        "categories": [{"id": 5, "name": "eel"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 5, "bbox": [40, 30, 200, 150]},
+                        {"id": 2, "image_id": 2, "category_id": 5, "bbox": [10, 10, 20, 20]}]}))
+    made = organise([tmp_path / "in"], tmp_path / "out", OrganiseRecipe(width=200, height=100), quiet=True)
+    assert made.images.read("big_0001").shape == (100, 133, 3)
+    assert np.allclose(made.images.annotations("big_0001").boxes, [[13.3, 10, 79.8, 60]], atol=1e-3)
+    assert made.images.annotations("small_0001").boxes.tolist() == [[10, 10, 30, 30]]
+    assert made.report["shrunk"] == 1
+    assert made.images.images["clip"].tolist() == ["dive1/big", "dive1/small"]
+    assert made.images.species == (25,)
+    assert (folder / "big_0001.jpg").read_bytes() == original
+
+
+def _coco(folder: Path, **extra: Any) -> dict[str, Any]:
+    (folder / "images").mkdir(parents=True)
+    for k in range(3):
+        (folder / "images" / f"good{k}.jpg").write_bytes(encode(picture(k)))
+    size = {"width": 64, "height": 48}
+    value = {"images": [{"id": k, "file_name": f"good{k}.jpg", **size} for k in range(3)],
+             "categories": [{"id": 1, "name": "fish"}],
+             "annotations": [{"id": k, "image_id": k, "category_id": 1, "bbox": [5, 5, 10, 10]} for k in range(3)]}
+    for key, entries in extra.items():
+        value[key] += [{**(size if key == "images" else {}), **entry} for entry in entries]
+    (folder / "a.json").write_text(json.dumps(value))
+    return value
+
+
+def test_every_file_and_box_that_cannot_be_used_is_counted_and_the_good_ones_are_processed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.jpg"
+    secret.write_bytes(encode(picture(99)))
+    box = {"image_id": 0, "category_id": 1}
+    _coco(tmp_path / "in", images=[
+        {"id": 10, "file_name": "empty.jpg"}, {"id": 11, "file_name": "cut.jpg"}, {"id": 12, "file_name": "text.png"},
+        {"id": 13, "file_name": "missing.jpg"}, {"id": 14, "file_name": "../../secret.jpg"},
+        {"id": 15, "file_name": "good0.jpg"}, {"id": 2, "file_name": "other.jpg"},
+        {"id": 16, "file_name": str(secret)}, {"id": 17, "file_name": "wide.jpg", "width": 640, "height": 48},
+        {"id": 18, "file_name": "copy.jpg"}, {"id": 19, "file_name": "nosize.jpg", "width": None}, {"file_name": "x"},
+    ], annotations=[
+        {**box, "bbox": [60, 5, 8, 8]}, {**box, "bbox": [62, 5, 20, 8]}, {**box, "bbox": [100, 5, 20, 8]},
+        {**box, "bbox": [5, 5, -3, 8]}, {**box, "bbox": [5, 5, 0.2, 8]}, {**box, "bbox": [5, 5, None, 8]},
+        {**box, "bbox": [5, 5]}, {**box, "bbox": [5, 5, 9, 9], "category_id": 7},
+        {**box, "bbox": [5, 5, 9, 9], "image_id": 77}, {**box, "bbox": [5, 5, 9, 9], "image_id": 10}, {**box},
+        {**box, "bbox": [5, 5, 9, 9], "image_id": 18},
+    ])
+    folder = tmp_path / "in" / "images"
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "cut.jpg").write_bytes(encode(picture(50, 300, 200))[:3000])
+    (folder / "text.png").write_text("not an image")
+    for name in ("other", "wide", "nosize"):
+        (folder / f"{name}.jpg").write_bytes(encode(picture(len(name) + 60)))
+    (folder / "copy.jpg").write_bytes((folder / "good1.jpg").read_bytes())
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+    made = organise([tmp_path / "in"], tmp_path / "out", quiet=True)
+    assert sorted(made.images.images["image"]) == ["good0", "good1", "good2"]
+    made.images.verify()
+    assert made.report["refused_counts"] == {
+        "file(s)": {"it is listed twice": 2, "there is no such image": 1, "it is 64 by 48 pixels, and its annotations "
+                    "are for 640 by 48": 1, "the image file is empty": 1, "the image file is cut off": 1,
+                    "this is no image, or a damaged one": 1, "the entry has no id": 1,
+                    "its width and height are not given": 1, "the same file is in the set already": 1,
+                    "the path '../../secret.jpg' leads outside its folder": 1,
+                    f"the path '{secret}' is not relative to its folder": 1},
+        "box(s)": {"it is not four finite numbers": 3, "its category is not listed": 1, "its image is not listed": 1,
+                   "its image is left out": 2, "it leaves its image": 1, "it is outside of its image": 1,
+                   "it has no area": 1, "it is smaller than a pixel": 1}}
+    assert made.report["cut_boxes"] == 1
+    assert made.images.annotations("good0").boxes.tolist() == [[5, 5, 15, 15], [60, 5, 64, 13]]
+    complaint = made.complaint()
+    assert complaint is not None
+    assert complaint.exit_status == 2
+    assert "The set has 3 images" in str(complaint)
+    assert "\n" not in str(complaint)
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("[]", "no COCO file"), ("{}", "no COCO file"), ("{", "Not valid JSON"),
+    ('{"images": [], "annotations": [], "categories": [{"id": 1}]}', "no id or no name"),
+    ('{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}',
+     "is there twice"),
+    ('{"images": [], "annotations": [], "categories": []}', "There are no images"),
+    ('{"images": [{"id": 1, "file_name": "a.jpg"}], "categories": []}', "No image is left"),
+])
+def test_a_file_that_is_no_coco_is_refused_whole(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.json").write_text(text)
+    with pytest.raises(InputError, match=words):
+        organise([tmp_path / "in" / "a.json"], tmp_path / "out", quiet=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_of_one_name_get_names_of_their_own(tmp_path: Path) -> None:
+    for k, dive in enumerate(("dive1", "dive2", "dive3")):
+        (tmp_path / "in" / dive).mkdir(parents=True)
+        (tmp_path / "in" / dive / "img_001.jpg").write_bytes(encode(picture(k)))
+    made = organise([tmp_path / "in"], tmp_path / "out", quiet=True)
+    names = made.images.images["image"].tolist()
+    assert names[0] == "img_001"
+    assert len(set(names)) == 3
+    assert made.images.images["clip"].tolist() == ["dive1/img", "dive2/img", "dive3/img"]
+    assert not made.images.images["annotated"].any()
+    assert made.images.classes == ()
+    again = organise([tmp_path / "in"], tmp_path / "again", quiet=True)
+    assert again.images.fingerprint() == made.images.fingerprint()
+
+
+def test_several_places_become_one_set_with_their_classes_merged_by_whole_names(tmp_path: Path) -> None:
+    a = small_set(tmp_path / "a", classes=("Eel", "shark"))
+    b = small_set(tmp_path / "b", classes=("eelgrass", "eel", "Haliotis  rufescens"), seed=1)
+    places = [write_coco(a, tmp_path / "coco"), write_yolo(b, tmp_path / "yolo").parent]
+    made = organise(places, tmp_path / "out", OrganiseRecipe(source="fathomnet"), quiet=True)
+    assert made.images.classes == ("Eel", "shark", "eelgrass", "Haliotis rufescens")
+    assert made.images.species == (25, 29, 18, 6)
+    assert len(made.images) == 12
+    assert made.report["boxes"] == len(a.boxes) + len(b.boxes)
+
+
+def test_species_of_classes_that_the_table_does_not_know_are_given(images: ImageSet, tmp_path: Path) -> None:
+    write_coco(images, tmp_path / "coco")
+    made = organise([tmp_path / "coco"], tmp_path / "out", OrganiseRecipe(species={"fish": 35, "eel": -1}), quiet=True)
+    assert made.images.species == (35, 29, -1)
+    with pytest.raises(InputError, match="no class 'cod'"):
+        organise([tmp_path / "coco"], tmp_path / "x", OrganiseRecipe(species={"cod": 35}), quiet=True)
+    with pytest.raises(InputError, match="no species 36"):
+        organise([tmp_path / "coco"], tmp_path / "y", OrganiseRecipe(species={"fish": 36}), quiet=True)
+
+
+KILLED = """
+import os, signal, sys
+from groundswell.pipelines.marine import organise as module
+real, count = module.make_file, [0]
+def once(*args, **keywords):
+    count[0] += 1
+    if count[0] > 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args, **keywords)
+module.make_file = once
+module.organise([sys.argv[1]], sys.argv[2], workers=1)
+"""
+
+
+def test_after_a_kill_the_same_call_does_only_what_is_missing(images: ImageSet, tmp_path: Path,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    write_coco(images, tmp_path / "coco")
+    whole = organise([tmp_path / "coco"], tmp_path / "whole", quiet=True)
+    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "coco", tmp_path / "out"], check=False,
+                            capture_output=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "out").exists()
+    journal = tmp_path / ".out.organising" / "journal.jsonl"
+    kept = len(journal.read_text().splitlines())
+    assert 1 <= kept <= 4
+    journal.write_text(journal.read_text() + '{"name": "c1')  # torn while it was written
+    made: list[str] = []
+    real = module.make_file
+    monkeypatch.setattr(module, "make_file", lambda one, **more: made.append(one.name) or real(one, **more))
+    resumed = organise([tmp_path / "coco"], tmp_path / "out", quiet=True)
+    assert len(made) == 9 - kept
+    assert resumed.images.fingerprint() == whole.images.fingerprint()
+    resumed.images.verify()
+    made.clear()
+    again = organise([tmp_path / "coco"], tmp_path / "out", quiet=True)
+    assert again.images.fingerprint() == resumed.images.fingerprint()
+    assert made == []
+    with pytest.raises(InputError, match="another set"):
+        organise([tmp_path / "coco"], tmp_path / "out", OrganiseRecipe(width=50), quiet=True)
+
+
+def test_an_image_that_exif_turns_is_written_as_its_boxes_see_it(tmp_path: Path) -> None:
+    value = _coco(tmp_path / "in")
+    plain = encode(picture(7))
+    exif = (b"\xff\xe1\x00\x22Exif\x00\x00MM\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01"
+            b"\x00\x06\x00\x00\x00\x00\x00\x00")
+    turned = plain[:2] + exif + plain[2:]
+    for k in (0, 1):
+        (tmp_path / "in" / "images" / f"good{k}.jpg").write_bytes(turned if k else turned + b" ")
+    value["images"][1].update(width=48, height=64)
+    (tmp_path / "in" / "a.json").write_text(json.dumps(value))
+    made = organise([tmp_path / "in"], tmp_path / "out", quiet=True)
+    assert made.report["turned"] == 2
+    assert made.images.read("good0").shape == (48, 64, 3)  # its annotations are for the picture as it lies in the file
+    assert made.images.read("good1").shape == (64, 48, 3)
+    assert b"Exif" not in made.images.file("good1").read_bytes()
+
+
+def test_annotations_of_another_size_of_the_same_picture_are_scaled(tmp_path: Path) -> None:
+    value = _coco(tmp_path / "in")
+    value["images"][0].update(width=128, height=96)
+    (tmp_path / "in" / "a.json").write_text(json.dumps(value))
+    made = organise([tmp_path / "in"], tmp_path / "out", quiet=True)
+    assert made.images.annotations("good0").boxes.tolist() == [[2.5, 2.5, 7.5, 7.5]]
+    assert made.report["rescaled"] == 1
+
+
+@pytest.mark.parametrize(("key", "clip", "frame"), [
+    ("dive7/cam2_000123.jpg", "dive7/cam2", 123), ("images/7117_Caranx_f000003.jpg", "7117_Caranx", 3),
+    ("train/images/9852_Acantho_f000006_jpg.rf.0123456789abcdef.jpg", "9852_Acantho", 6),
+    ("C1_Luderick_14.mov_5fps_000001.jpg", "C1_Luderick_14.mov_5fps", 1), ("lonely.png", "lonely", -1),
+    ("dive3/00012.jpg", "dive3", 12), ("dive3/reef.jpg", "dive3", -1), ("GOPR frame 12.jpg", "GOPR", 12),
+    ("12345.jpg", "12345", -1)])
+def test_clip_and_frame_are_read_from_a_path(key: str, clip: str, frame: int) -> None:
+    assert clip_and_frame(key) == (clip, frame)
+
+
+def test_a_pattern_says_what_a_clip_is(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for k in range(3):
+        (tmp_path / "in" / f"D{k % 2}x{k}.jpg").write_bytes(encode(picture(k)))
+    recipe = OrganiseRecipe(clip=r"(?P<clip>D\d)x(?P<frame>\d)")
+    made = organise([tmp_path / "in"], tmp_path / "out", recipe, quiet=True)
+    assert made.images.images[["clip", "frame"]].to_numpy().tolist() == [["D0", 0], ["D0", 2], ["D1", 1]]
+    with pytest.raises(ValueError, match="no group"):
+        OrganiseRecipe(clip="D")
+
+
+def test_real_images_are_organised_with_their_clips_and_published_parts(real_marine: Path, tmp_path: Path) -> None:
+    made = organise([real_marine / "deepfish_boxes_640"], tmp_path / "out", OrganiseRecipe(source="deepfish"),
+                    quiet=True)
+    assert (len(made.images), len(made.images.boxes)) == (489, 599)
+    assert made.images.images["clip"].nunique() == 6
+    assert dict(made.images.images["published_split"].value_counts()) == {"train": 311, "valid": 90, "test": 88}
+    assert made.images.species == (-1, -1, -1, 20, -1)
+    assert made.complaint() is None
+
+
+def test_real_annotations_whose_images_are_not_there_say_so(real_marine: Path, tmp_path: Path) -> None:
+    path = sorted((real_marine / "luderick_annotations" / "cocojson").glob("*.json"))[0]
+    with pytest.raises(InputError, match="No image is left"):
+        organise([path], tmp_path / "out", quiet=True)
