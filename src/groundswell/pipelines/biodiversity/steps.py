@@ -10,27 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from groundswell.core.errors import InputError
+from groundswell.pipelines.verbs import DryRun, Sets, list_knobs, recipe_of
 
 if TYPE_CHECKING:
     from groundswell.core.run import RunFolder
     from groundswell.pipelines.biodiversity.recipe import BiodiversityRecipe
 
 RecipeName = Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped one (seed, quick, demo).")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set train.epochs=10. Repeatable.")]
 Modalities = Annotated[str, typer.Option(help="What the model sees: vision,language,place.")]
 _WITH_BUFFER = ("spatial", "spatiotemporal", "buffered")
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and say what would be done.")]
 Observations = Annotated[Path | None, typer.Option(help="Table of observations: CSV, Parquet or a store.")]
 
 
 def _recipe(name: str, sets: list[str] | None) -> BiodiversityRecipe:
-    from groundswell.core.recipe import load_recipe, shipped_recipe
     from groundswell.pipelines.biodiversity.recipe import BiodiversityRecipe
 
-    path = Path(name)
-    if not path.is_file():
-        path = shipped_recipe("groundswell.pipelines.biodiversity", name)
-    return load_recipe(BiodiversityRecipe, path, sets or [])
+    return recipe_of(BiodiversityRecipe, "groundswell.pipelines.biodiversity", name, sets)
 
 
 def _of_pretraining(sets: list[str]) -> list[str]:
@@ -110,10 +105,7 @@ def simulate(
     from groundswell.pipelines.biodiversity.simulate.recipe import SimulateRecipe
 
     if knobs:
-        from groundswell.core.recipe import describe_recipe
-
-        for key, kind, default, meaning in describe_recipe(SimulateRecipe):
-            print(f"{key}: {default}   ({kind})\n    {' '.join(meaning.split())}")
+        list_knobs(SimulateRecipe)
         return
     from groundswell.core.recipe import build_recipe
     from groundswell.pipelines.biodiversity.simulate.simulating import simulate as make

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from groundswell.core.errors import InputError
+from groundswell.pipelines.verbs import Sets, recipe_of
 
 if TYPE_CHECKING:
     from groundswell.core.run import RunFolder
@@ -15,17 +16,12 @@ if TYPE_CHECKING:
 
 Inputs = Annotated[list[Path], typer.Argument(help="Files or folders of records.", metavar="INPUT...")]
 RecipeName = Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped one (seed, fibre, demo).")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set train.epochs=10. Repeatable.")]
 
 
 def _recipe(name: str, sets: list[str] | None) -> DasRecipe:
-    from groundswell.core.recipe import load_recipe, shipped_recipe
     from groundswell.pipelines.das.recipe import DasRecipe
 
-    path = Path(name)
-    if not path.is_file():
-        path = shipped_recipe("groundswell.pipelines.das", name)
-    return load_recipe(DasRecipe, path, sets or [])
+    return recipe_of(DasRecipe, "groundswell.pipelines.das", name, sets)
 
 
 def _check_png(*pictures: Path | None) -> None:

@@ -9,31 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from groundswell.core.errors import InputError
+from groundswell.pipelines.verbs import Knobs, Sets, list_knobs, recipe_of
 
 if TYPE_CHECKING:
     from groundswell.core.run import RunFolder
     from groundswell.pipelines.geomag.recipe import GeomagRecipe
 
 RecipeName = Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped one (seed, quick, demo).")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set train.epochs=10. Repeatable.")]
-Knobs = Annotated[bool, typer.Option("--knobs", help="List the knobs and their defaults, and leave.")]
 
 
 def _recipe(name: str, sets: list[str] | None) -> GeomagRecipe:
-    from groundswell.core.recipe import load_recipe, shipped_recipe
     from groundswell.pipelines.geomag.recipe import GeomagRecipe
 
-    path = Path(name)
-    if not path.is_file():
-        path = shipped_recipe("groundswell.pipelines.geomag", name)
-    return load_recipe(GeomagRecipe, path, sets or [])
-
-
-def _list_knobs(model: Any) -> None:
-    from groundswell.core.recipe import describe_recipe
-
-    for key, kind, default, meaning in describe_recipe(model):
-        print(f"{key}: {default}   ({kind})\n    {' '.join(meaning.split())}")
+    return recipe_of(GeomagRecipe, "groundswell.pipelines.geomag", name, sets)
 
 
 def build(
@@ -52,7 +40,7 @@ def build(
     from groundswell.pipelines.geomag.building.recipe import BuildRecipe
 
     if knobs:
-        _list_knobs(BuildRecipe)
+        list_knobs(BuildRecipe)
         return
     from groundswell.core.recipe import build_recipe
     from groundswell.pipelines.geomag.building.build import build as make
@@ -81,7 +69,7 @@ def simulate(
     from groundswell.pipelines.geomag.simulate.recipe import SimulateRecipe
 
     if knobs:
-        _list_knobs(SimulateRecipe)
+        list_knobs(SimulateRecipe)
         return
     from groundswell.core.recipe import build_recipe
     from groundswell.pipelines.geomag.simulate.simulating import simulate as make

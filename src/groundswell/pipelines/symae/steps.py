@@ -9,40 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from groundswell.core.errors import InputError
+from groundswell.pipelines.verbs import Knobs, Run, Sets, list_knobs, recipe_of, tell
 
 if TYPE_CHECKING:
     from groundswell.core.run import RunFolder
     from groundswell.pipelines.symae.recipe import SymaeRecipe
 
 RecipeName = Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped one (source, seed, demo).")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set train.epochs=10. Repeatable.")]
-Knobs = Annotated[bool, typer.Option("--knobs", help="List the knobs and their defaults, and leave.")]
-Run = Annotated[Path, typer.Argument(help="Folder of a trained run.")]
 Store = Annotated[Path | None, typer.Option(help="Another store of bags than the run's own.")]
 Fold = Annotated[int, typer.Option(help="Which fold's network; 0 takes, for each event, one that has not seen it.")]
 Scale = Annotated[int, typer.Option(help="Pictures are 950 x 450 points; so many pixels a point. 8 is for print.")]
 
 
 def _recipe(name: str, sets: list[str] | None) -> SymaeRecipe:
-    from groundswell.core.recipe import load_recipe, shipped_recipe
     from groundswell.pipelines.symae.recipe import SymaeRecipe
 
-    path = Path(name)
-    if not path.is_file():
-        path = shipped_recipe("groundswell.pipelines.symae", name)
-    return load_recipe(SymaeRecipe, path, sets or [])
-
-
-def _list_knobs(model: Any) -> None:
-    from groundswell.core.recipe import describe_recipe
-
-    for key, kind, default, meaning in describe_recipe(model):
-        print(f"{key}: {default}   ({kind})\n    {' '.join(meaning.split())}")
-
-
-def _tell(lines: list[str]) -> None:
-    for line in lines:
-        print(line)
+    return recipe_of(SymaeRecipe, "groundswell.pipelines.symae", name, sets)
 
 
 def simulate(
@@ -58,7 +40,7 @@ def simulate(
     from groundswell.pipelines.symae.simulate.recipe import WorldRecipe
 
     if knobs:
-        _list_knobs(WorldRecipe)
+        list_knobs(WorldRecipe)
         return
     from groundswell.core.recipe import build_recipe
     from groundswell.pipelines.symae.simulate.simulating import simulate as make
@@ -67,7 +49,7 @@ def simulate(
         raise InputError("The folder for the simulated store is missing", where="symae simulate",
                          fix="Name it: groundswell symae simulate FOLDER")
     store = make(build_recipe(WorldRecipe, {}, sets or [], where="--set"), out, hdf5=hdf5)
-    _tell([f"Simulated {len(store.traces)} traces in {len(store)} bags of {store.bags['event'].nunique()} events.",
+    tell([f"Simulated {len(store.traces)} traces in {len(store)} bags of {store.bags['event'].nunique()} events.",
            *([f"Wrote {hdf5}."] if hdf5 else []), f"Next: groundswell symae train source --set data.store={out}"])
 
 
@@ -90,7 +72,7 @@ def prepare(
     from groundswell.pipelines.symae.prepare_recipe import PRESETS, PrepareRecipe
 
     if knobs:
-        _list_knobs(PrepareRecipe)
+        list_knobs(PrepareRecipe)
         return
     from groundswell.core.recipe import build_recipe
     from groundswell.pipelines.symae.prepare import open_archive
@@ -103,7 +85,7 @@ def prepare(
         raise InputError(f"There is no preset '{preset}'", where="--preset", fix=f"Choose from: {', '.join(PRESETS)}")
     recipe = build_recipe(PrepareRecipe, PRESETS[preset], sets or [], where="--set")
     store = make(open_archive(archive, recipe, catalogue=catalogue, stations=stations), recipe, out, replace=replace)
-    _tell([f"Prepared {len(store.traces)} traces in {len(store)} bags of {store.bags['event'].nunique()} events.",
+    tell([f"Prepared {len(store.traces)} traces in {len(store)} bags of {store.bags['event'].nunique()} events.",
            f"Next: groundswell symae train source --set data.store={out}, or groundswell symae align --iccs {out}"])
 
 
@@ -122,7 +104,7 @@ def split(
 
     loaded = _recipe(recipe, sets)
     manifest = make_split(WORKFLOW.open(loaded).table, loaded.split)
-    _tell(manifest.audit.summary())
+    tell(manifest.audit.summary())
     require_clean(manifest, loaded.split.allow_leakage)
     if out is not None:
         manifest.write(out)
@@ -142,13 +124,13 @@ def train(
 
     loaded = _recipe(recipe, sets)
     if dry_run:
-        _tell(plan_run("symae", loaded, out))
+        tell(plan_run("symae", loaded, out))
         return
     run = start_run("symae", loaded, out)
     train_run(run)
     from groundswell.pipelines.symae.ship_artefacts import save_artefacts
 
-    _tell([*(f"Wrote {path}" for path in save_artefacts(run)), f"Trained. Next: groundswell evaluate {out}"])
+    tell([*(f"Wrote {path}" for path in save_artefacts(run)), f"Trained. Next: groundswell evaluate {out}"])
 
 
 def extract(
@@ -166,7 +148,7 @@ def extract(
     """
     from groundswell.pipelines.symae.extracting import extract_event
 
-    _tell(extract_event(run, event, pixel=pixel, store=store, out=out, fold=fold, scale=scale))
+    tell(extract_event(run, event, pixel=pixel, store=store, out=out, fold=fold, scale=scale))
 
 
 def align(
@@ -189,9 +171,9 @@ def align(
         raise InputError("Either a run or --iccs with a store is needed", where="symae align",
                          fix="Write: groundswell symae align RUN, or: groundswell symae align --iccs STORE")
     if run is not None:
-        _tell(align_run(run, store=store, event=event, out=out, sac=sac, fold=fold, scale=scale))
+        tell(align_run(run, store=store, event=event, out=out, sac=sac, fold=fold, scale=scale))
     elif iccs is not None:
-        _tell(align_store(iccs, event=event, out=out or Path("align"), sac=sac, scale=scale))
+        tell(align_store(iccs, event=event, out=out or Path("align"), sac=sac, scale=scale))
 
 
 def redatum(
@@ -212,7 +194,7 @@ def redatum(
     """
     from groundswell.pipelines.symae.redatuming import redatum_events
 
-    _tell(redatum_events(run, source, path, store=store, out=out, sac=sac, water_level=water_level, fold=fold,
+    tell(redatum_events(run, source, path, store=store, out=out, sac=sac, water_level=water_level, fold=fold,
                          scale=scale))
 
 
@@ -230,7 +212,7 @@ def regions(
     """
     from groundswell.pipelines.symae.regions import compare_regions
 
-    _tell(compare_regions(run, nside=nside, store=store, out=out, fold=fold, scale=scale))
+    tell(compare_regions(run, nside=nside, store=store, out=out, fold=fold, scale=scale))
 
 
 def predict(model: Path, inputs: list[Path], **options: Any) -> int:
