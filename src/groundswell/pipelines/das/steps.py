@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from groundswell.core.errors import InputError
-from groundswell.pipelines.verbs import Sets, recipe_of
+from groundswell.pipelines.verbs import Sets, list_knobs, recipe_of
 
 if TYPE_CHECKING:
     from groundswell.core.run import RunFolder
@@ -151,12 +151,11 @@ def simulate(
 
     Example: groundswell das simulate sim/ --set events=44 --set snr_db=10
     """
-    from groundswell.core.recipe import build_recipe, describe_recipe
+    from groundswell.core.recipe import build_recipe
     from groundswell.pipelines.das.simulate.recipe import SimulateRecipe
 
     if knobs:
-        for key, kind, default, meaning in describe_recipe(SimulateRecipe):
-            print(f"{key}: {default}   ({kind})\n    {' '.join(meaning.split())}")
+        list_knobs(SimulateRecipe)
         return
     from groundswell.pipelines.das.simulate.archive import simulate_archive, simulate_continuous
 
