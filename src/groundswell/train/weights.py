@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,17 @@ def _checksum(tensors: dict[str, Tensor], facts: dict[str, Any]) -> int:
     return crc
 
 
-def write_weights(path: Path, task: nn.Module, facts: dict[str, Any]) -> None:
-    """Write the state dict of ``task`` as safetensors, atomically, with ``facts`` (JSON-able) and a checksum.
+def write_weights(path: Path, task: nn.Module | Mapping[str, Tensor], facts: dict[str, Any]) -> None:
+    """Write the state dict of ``task``, or tensors by name, as safetensors, atomically, with ``facts`` (JSON-able), a
+    checksum beside them.
 
     The same weights and facts give the same bytes.
 
     Raises:
         FailureError: the disk is full; what was at ``path`` is still there.
     """
-    tensors = storage({name: value.detach().cpu().contiguous() for name, value in task.state_dict().items()})
+    state = task.state_dict() if isinstance(task, nn.Module) else task
+    tensors = storage({name: value.detach().cpu().contiguous() for name, value in state.items()})
     # One entry only: safetensors writes several in any order, and the bytes would differ from run to run.
     note = json.dumps({"crc32": _checksum(tensors, facts), "facts": facts}, sort_keys=True)
     try:
