@@ -83,6 +83,14 @@ class Engine(nn.Module, ABC):
         """The last feature map's mean over space, (b, d)."""
         return self.backbone(x).mean((2, 3))
 
+    def settled(self, x: Tensor) -> Tensor:
+        """Images for which rounding cannot change which places of the network answer, bool (b,).
+
+        Engines that pick places by score may, at a tie, answer with another weak box where numbers are rounded
+        otherwise; such images are no measure of whether an exported file is true to the network.
+        """
+        return torch.ones(len(x), dtype=torch.bool, device=x.device)
+
     def losses_and_raw(self, x: Tensor, boxes: Tensor, label: Tensor, weight: Tensor,
                        class_weight: Tensor | None = None) -> tuple[dict[str, Tensor], Raw]:
         """Both for one batch, as validation asks for them; engines that can share the forward pass override it."""

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from groundswell.pipelines.marine.detector import Engine, Raw
-from groundswell.pipelines.marine.engines.rtdetr_loss import Pairs, Truth, corners, criterion, judged, match, truth_of
+from groundswell.pipelines.marine.engines.rtdetr_loss import (
+    Pairs,
+    Truth,
+    corners,
+    criterion,
+    learnt,
+    repeated,
+    truth_of,
+)
 from groundswell.pipelines.marine.engines.rtdetr_shapes import network, shape_of
 
 ANCHOR = 0.05
@@ -21,9 +28,28 @@ MARGIN = 0.01
 CLASS_NOISE, BOX_NOISE = 0.5, 1.0
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """What the encoder proposes: its tokens' logits and boxes, and which of them became queries."""
+class Looked(NamedTuple):
+    """What the encoder sees: t tokens on three levels.
+
+    Attributes:
+        memory: what the decoder looks at, (b, t, d).
+        shapes: heights and widths of the levels.
+        places: logits of the boxes that tokens start from, (1, t, 4), centre form.
+        tokens: what queries are made of, (b, t, d).
+        logits: of each class, (b, t, c).
+        best: of the likeliest class, (b, t), far below all others where no box can start.
+    """
+
+    memory: Tensor
+    shapes: list[tuple[int, int]]
+    places: Tensor
+    tokens: Tensor
+    logits: Tensor
+    best: Tensor
+
+
+class Chosen(NamedTuple):
+    """The tokens that became queries: content (b, q, d), logits of boxes (b, q, 4), logits of classes (b, q, c)."""
 
     memory: Tensor
     shapes: list[tuple[int, int]]
@@ -93,7 +119,7 @@ class RtDetr(Engine):
         """Prefixes of the state dict's keys that are the backbone's."""
         return ("model.backbone.",)
 
-    def _choose(self, x: Tensor) -> Chosen:
+    def _looked(self, x: Tensor) -> Looked:
         levels = [project(level) for project, level in zip(self.model.encoder_input_proj, self._levels(x), strict=True)]
         levels = self.model.encoder(levels).last_hidden_state
         levels = [project(level) for project, level in zip(self.model.decoder_input_proj, levels, strict=True)]
@@ -102,12 +128,27 @@ class RtDetr(Engine):
         places, usable = anchors(shapes, x.device)
         tokens = self.model.enc_output(memory * usable.to(memory.dtype))
         logits = self.model.enc_score_head(tokens)
-        best = logits.detach().amax(-1).masked_fill(~usable[..., 0], -torch.inf)
+        best = logits.detach().amax(-1).masked_fill(~usable[..., 0], -1e4)
+        return Looked(memory, shapes, places, tokens, logits, best)
+
+    def _choose(self, x: Tensor) -> Chosen:
+        seen = self._looked(x)
+        count = min(self.shape.queries, seen.best.shape[1])
         # Queries are a set. In the order of their places, exported graphs that round otherwise list them alike.
-        query = torch.topk(best, min(self.shape.queries, best.shape[1]), dim=1).indices.sort(dim=1).values.unsqueeze(-1)
-        content = tokens.gather(1, query.expand(-1, -1, tokens.shape[-1]))
-        start = self.model.enc_bbox_head(content) + places.expand(x.shape[0], -1, -1).gather(1, query.expand(-1, -1, 4))
-        return Chosen(memory, shapes, content, start, logits.gather(1, query.expand(-1, -1, logits.shape[-1])))
+        query = torch.topk(seen.best, count, dim=1).indices.sort(dim=1).values.unsqueeze(-1)
+        content = seen.tokens.gather(1, query.expand(-1, -1, seen.tokens.shape[-1]))
+        places = seen.places.expand(x.shape[0], -1, -1).gather(1, query.expand(-1, -1, 4))
+        return Chosen(seen.memory, seen.shapes, content, self.model.enc_bbox_head(content) + places,
+                      seen.logits.gather(1, query.expand(-1, -1, self.classes)))
+
+    @torch.no_grad()
+    def settled(self, x: Tensor, margin: float = 1e-4) -> Tensor:
+        """See :meth:`Engine.settled`: the last token that became a query leads the first that did not by ``margin``."""
+        best = self._looked(x).best
+        if best.shape[1] <= self.shape.queries:
+            return torch.ones(len(best), dtype=torch.bool, device=best.device)
+        edge = torch.topk(best, self.shape.queries + 1, dim=1).values[:, -2:]
+        return edge[:, 0] - edge[:, 1] > margin
 
     def _decode(self, chosen: Chosen, content: Tensor, start: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logits (layers, b, q, c) and boxes (layers, b, q, 4), centre form, of each layer of the decoder."""
@@ -179,9 +220,9 @@ class RtDetr(Engine):
             first = noised[0].shape[1]
         logits, places = self._decode(chosen, content, start, mask)
         logits, places = logits.float(), places.float()
-        own = torch.cat([chosen.logits.float()[None], logits[:, :, first:]])
-        where = torch.cat([chosen.start.float().sigmoid()[None], places[:, :, first:]])
-        terms = criterion(own, where, truth, match(own, where, truth), judged(where, truth), truth.number)
+        own, where = logits[:, :, first:], places[:, :, first:]
+        proposed = chosen.logits.float()[None], chosen.start.float().sigmoid()[None]
+        terms = learnt(*proposed, repeated(truth, self.shape.choices)) + learnt(own, where, truth)
         found = dict(zip(("class", "box", "overlap"), terms, strict=True))
         found["denoising"] = self._denoising(logits[:, :, :first], places[:, :, :first], truth, noised)
         raw = Raw(corners(where[-1].detach()).clamp(0, 1), own[-1].detach().sigmoid())

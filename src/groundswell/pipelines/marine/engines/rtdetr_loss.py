@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -72,6 +72,14 @@ def truth_of(boxes: Tensor, label: Tensor, weight: Tensor, class_weight: Tensor 
     if class_weight is not None:
         gain = gain * class_weight.float()[labels]
     return Truth(centred * there.unsqueeze(-1), labels, there, gain, weight, ignored * real.unsqueeze(-1), number)
+
+
+def repeated(truth: Truth, times: int) -> Truth:
+    """Each box so many times over, for so many queries to match it."""
+    if times == 1:
+        return truth
+    often = {name: getattr(truth, name).repeat_interleave(times, 1) for name in ("boxes", "label", "there", "gain")}
+    return replace(truth, **often, number=truth.number * times)
 
 
 def corners(boxes: Tensor) -> Tensor:
@@ -163,3 +171,9 @@ def criterion(logits: Tensor, boxes: Tensor, truth: Truth, pairs: Pairs, judge: 
     near = ((own - wanted).abs().sum(-1) * gain).sum()
     whole = ((1 - general) * gain).sum()
     return scored / number, BOX_WEIGHT * near / number, OVERLAP_WEIGHT * whole / number
+
+
+def learnt(logits: Tensor, boxes: Tensor, truth: Truth) -> Tensor:
+    """Losses of class, place and overlap of queries that are matched one to one, (3,); shapes as in :func:`match`."""
+    pairs = match(logits, boxes, truth)
+    return torch.stack(criterion(logits, boxes, truth, pairs, judged(boxes, truth), truth.number))
