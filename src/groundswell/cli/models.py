@@ -57,13 +57,14 @@ def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
     """The score with its interval, the best null control or rival, and what must stand beside the number."""
     if "units" in metrics:
         name, score, beside = "accuracy", metrics["units"]["metrics"]["accuracy"], metrics["controls"]
-        found = [(c["name"], c["metrics"][name]["value"]) for c in beside if c["kind"] == "null" and "metrics" in c]
+        found = [(c["kind"], c["name"], c["metrics"][name]["value"]) for c in beside
+                 if c["kind"] == "null" and "metrics" in c]
     else:
         name, beside = metrics["headline"], metrics["beside"]
         score = metrics["scores"][name]
-        found = [(c["name"], c["scores"][name]["value"]) for c in beside
-                 if c["kind"] == "rival" and name in c["scores"]]
-    found = [(control, value) for control, value in found if value is not None]
+        found = [(c["kind"], c["name"], c["scores"][name]["value"]) for c in beside
+                 if c["kind"] in ("rival", "null") and name in c["scores"]]
+    found = [row for row in found if row[2] is not None]
     note = metrics["note"]
     remarks = [*(["simulated data"] if note.get("simulated") else []),
                *(mark.partition(". ")[0] for mark in note.get("marks", [])),
@@ -73,8 +74,8 @@ def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
     head: dict[str, Any] = {"metric": f"{metrics['unit']} {name}", "value": score["value"], "interval": ends,
                             "note": "; ".join(remarks)}
     if found:
-        control, value = max(found, key=lambda pair: pair[1])
-        head["best_null_control" if "units" in metrics else "best_rival"] = {"name": control, "value": value}
+        kind, control, value = max(found, key=lambda row: row[2])
+        head["best_null_control" if kind == "null" else "best_rival"] = {"name": control, "value": value}
     return head
 
 

@@ -210,7 +210,7 @@ def confusion(axes: Axes, evaluation: DetectionEvaluation) -> None:
     count = evaluation.confusion[np.ix_(rows, rows)]
     share = count / np.maximum(count.sum(axis=1, keepdims=True), 1)
     names = [*(evaluation.class_names[c] for c in kept), "background"]
-    axes.set_title(f"What is found as what, score {evaluation.recipe.count_at:g} or more")
+    axes.set_title("What is found as what")
     axes.grid(False)
     axes.imshow(share, cmap="cividis", vmin=0, vmax=1)
     for i, j in np.ndindex(count.shape):
@@ -220,7 +220,7 @@ def confusion(axes: Axes, evaluation: DetectionEvaluation) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set(xlabel="found as", ylabel="true")
+    axes.set(xlabel=f"found as (score {evaluation.recipe.count_at:g} or more)", ylabel="true")
 
 
 def _confusion_alt(evaluation: DetectionEvaluation) -> str:

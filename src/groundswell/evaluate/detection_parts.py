@@ -134,7 +134,7 @@ def judge_part(name: str, matches: Matches, group: NDArray[np.object_], counts: 
     precision = ResampledPrecision(matches, group, rows, resamples=recipe.bootstrap, confidence=recipe.confidence,
                                    seed=seed)
     images, boxes = int(here.sum()), int(precision.true_boxes.sum())
-    if boxes < least or not images:
+    if boxes < least:
         return DetectionPart(name, images, precision.groups, boxes, {}, {},
                              f"only {boxes} true box{'' if boxes == 1 else 'es'}"), precision
     kept = matches if rows is None else matches.of_rows(rows)

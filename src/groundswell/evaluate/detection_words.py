@@ -12,6 +12,7 @@ from groundswell.evaluate.intervals import Estimate
 
 _SOME_GROUPS = 10  # fewer are too few for a percentile bootstrap to have the coverage it states
 _MANY_CLASSES = 6
+_RECOGNISED = 0.05  # mAP50 by which dealt boxes must be found better than without looking, to accuse the split
 _PRIOR, _DEALT = "class_prior", "permuted_labels"
 
 
@@ -76,8 +77,8 @@ def _trust(whole: DetectionPart, facts: Mapping[str, Any], unit: str) -> list[st
 def verdict(row: Beside, rows: Sequence[Beside]) -> tuple[State, str]:
     """What a null control says of the model.
 
-    The network taught with dealt annotations may learn where boxes usually are, but no more: where the lower end of its
-    interval lies above the upper end of that of boxes without looking, it has recognised images.
+    The network taught with dealt annotations may learn where boxes usually are, but little more: where the lower end of
+    its interval lies clearly above the upper end of that of boxes without looking, it has recognised images.
 
     Args:
         row: of the control.
@@ -86,15 +87,21 @@ def verdict(row: Beside, rows: Sequence[Beside]) -> tuple[State, str]:
     who, gap = row.control.who, difference_told(row.difference)
     prior = next((r.scores["map50"] for r in rows if r.control.name == _PRIOR), None)
     theirs = row.scores["map50"]
-    if row.control.name == _DEALT and prior is not None and prior.value is not None and theirs.low is not None and (
-            theirs.low > (prior.value if prior.high is None else prior.high)):
+    low, high = (_end(theirs, theirs.low), 0.0 if prior is None else _end(prior, prior.high))
+    if row.control.name == _DEALT and low > high + _RECOGNISED:
         return "leak", f"{who} reaches {told(theirs, None)}: {row.control.means}"
-    if row.difference.low is None:
+    value = row.difference.value
+    if value is None or (row.difference.low is None and value > 0):
         return "unknown", f"The model beside the control '{row.control.title}': {gap}."
-    if row.difference.low > 0:
+    if row.difference.low is not None and row.difference.low > 0:
         return "beaten", f"The model is better than {_small(who)} ({gap})."
     return "not beaten", (f"The model is not clearly better than {_small(who)} ({gap}): its score does not show that "
                           f"it knows more than {row.control.knows}.")
+
+
+def _end(estimate: Estimate, end: float | None) -> float:
+    """An end of an interval; where there is none, the value."""
+    return end if end is not None else estimate.value or 0.0
 
 
 def _of_overlaps(whole: DetectionPart, folds: int) -> list[str]:
@@ -104,10 +111,10 @@ def _of_overlaps(whole: DetectionPart, folds: int) -> list[str]:
 
 
 def _of_priorities(priorities: Sequence[ClassRow]) -> list[str]:
-    having = [f"{row.name} species {told(row.scores['map50'], None)} ({row.boxes} boxes of {row.classes} "
-              f"class{'' if row.classes == 1 else 'es'})" for row in priorities
+    having = [f"{row.name} species {number(row.scores['map50'])} ({_ends(row.scores['map50'])}; {row.boxes} boxes of "
+              f"{row.classes} class{'' if row.classes == 1 else 'es'})" for row in priorities
               if row.scores["map50"].value is not None]
-    lines = [f"By priority, mAP50 is: {'; '.join(having)}."] if having else []
+    lines = [f"By priority, mAP50 is: {', '.join(having)}."] if having else []
     critical = next((row for row in priorities if row.name == "critical"), None)
     if priorities and (critical is None or critical.scores["map50"].value is None):
         why = "none of the classes is one" if critical is None else critical.scores["map50"].why
@@ -167,6 +174,8 @@ def lacking(whole: DetectionPart, classes: Sequence[ClassRow], priorities: Seque
             lines.append(f"{what} with too few true boxes for a number of its own (fewer than {recipe.n_min}): "
                          f"{', '.join(few)}.{also}")
     lines += [f"'{part.name}': {part.why}." for part in sources.values() if part.why]
+    lines += [f"'{part.name}', with an interval to rely on: it lies in {part.groups} groups."
+              for part in sources.values() if part.scores and 1 < part.groups < FEW_GROUPS <= whole.groups]
     lines += [f"The control '{title}'. Not run: {why}" for title, why in not_run]
     if not controls:
         lines.append("Controls: none was run, so that nothing shows what the score would be without the signal.")
@@ -184,8 +193,13 @@ def told(estimate: Estimate, confidence: float | None) -> str:
     """The value with its interval, for a sentence; how sure the interval is, where that is given."""
     if estimate.low is None or estimate.high is None:
         return number(estimate) if confidence is None else f"{number(estimate)}, without an interval ({estimate.why})"
-    what = "interval" if confidence is None else f"{confidence * 100:g} % interval"
-    return f"{number(estimate)} ({what} {estimate.low:.3f} to {estimate.high:.3f})".replace("-", "−")
+    return f"{number(estimate)} ({'' if confidence is None else f'{confidence * 100:g} % '}{_ends(estimate)})"
+
+
+def _ends(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return "no interval"
+    return f"interval {estimate.low:.3f} to {estimate.high:.3f}".replace("-", "−")
 
 
 def difference_told(difference: Estimate) -> str:
