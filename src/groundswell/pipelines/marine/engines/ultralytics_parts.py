@@ -80,7 +80,7 @@ def network(name: str, classes: int) -> tuple[Any, int]:
     folder = {"yolov8": "v8", "yolo11": "11"}[family]
     # By its place: a name alone is looked up in the working directory first.
     described = parts().folder / "cfg" / "models" / folder / f"{family}.yaml"
-    plan = {**yaml.safe_load(described.read_text("utf-8")), "scale": size, "yaml_file": str(described)}
+    plan = {**yaml.safe_load(described.read_text("utf-8")), "nc": classes, "scale": size, "yaml_file": ""}
     with _silenced():
         layers = parts().model(plan, ch=3, nc=classes, verbose=False).model
     return layers, len(plan["backbone"])
