@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from marine_sets import picture, small_set
 
 from groundswell.core.errors import InputError
-from groundswell.pipelines.marine.exchange.importing import import_annotations
+from groundswell.pipelines.marine.exchange.importing import import_boxes
 from groundswell.pipelines.marine.exchange.package import make_package
 from groundswell.pipelines.marine.images import ImageSet, ImageWriter
 
@@ -101,7 +101,7 @@ def test_images_that_cannot_be_read_are_told_and_the_others_packed(tmp_path):
 
 @pytest.mark.parametrize("kind", ["coco", "yolo", "yolo zip", "cvat", "labelstudio"])
 def test_every_format_brings_the_same_boxes_back(tmp_path, images, package, kind):
-    done = import_annotations(written(images, tmp_path, kind), images, tmp_path / "new", package=package)
+    done = import_boxes(written(images, tmp_path, kind), images, tmp_path / "new", package=package)
     assert _same(images, done.images) and not done.lost and done.report["findings"] == []
     assert done.report["format"] == kind.split()[0]
     assert done.report["images"] == {"in_package": 6, "imported": 6, "with_boxes": 3, "without_animals": 3, "in_set": 6}
@@ -115,11 +115,11 @@ def test_a_package_that_comes_back_with_boxes_in_it_needs_no_other_file(tmp_path
     with zipfile.ZipFile(tmp_path / "back.zip", "w") as archive:
         for name, data in members.items():
             archive.writestr(name, data)
-    assert _same(images, import_annotations(tmp_path / "back.zip", images, tmp_path / "new").images)
+    assert _same(images, import_boxes(tmp_path / "back.zip", images, tmp_path / "new").images)
 
 
 @given(data=st.data())
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_any_boxes_survive_any_format(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("any")
     kind = data.draw(st.sampled_from(["coco", "yolo", "cvat", "labelstudio"]))
@@ -134,7 +134,7 @@ def test_any_boxes_survive_any_format(tmp_path_factory, data):
             boxes = np.concatenate([corners, np.minimum(corners + sizes, (width, height))], axis=1)
             boxes = boxes[:1] if count and _crowded(boxes) else boxes
             writer.add(f"i{number}", picture(number, width, height), boxes=boxes, label=[0, 2, 1, 0][:len(boxes)])
-    done = import_annotations(written(writer.set, folder / "out", kind), writer.set, folder / "new")
+    done = import_boxes(written(writer.set, folder / "out", kind), writer.set, folder / "new")
     assert _same(writer.set, done.images) and not done.lost
 
 
@@ -149,10 +149,10 @@ def test_only_part_of_a_package_may_come_back_and_the_rest_of_the_set_can_be_kep
     value["images"] = value["images"][:2]
     value["annotations"] = [row for row in value["annotations"] if row["image_id"] <= 2]
     (tmp_path / "a.json").write_text(json.dumps(value))
-    done = import_annotations(tmp_path / "a.json", images, tmp_path / "new", package=package)
+    done = import_boxes(tmp_path / "a.json", images, tmp_path / "new", package=package)
     assert len(done.images) == 2 and [row["kind"] for row in done.report["findings"]] == ["not_reviewed"]
     assert not done.lost
-    both = import_annotations(tmp_path / "a.json", images, tmp_path / "both", package=package, keep_others=True)
+    both = import_boxes(tmp_path / "a.json", images, tmp_path / "both", package=package, keep_others=True)
     assert _same(images, both.images)
 
 
@@ -163,5 +163,5 @@ def test_species_that_are_new_to_the_set_become_classes(tmp_path, images):
         row["category_id"] = len(value["categories"])
         value["categories"].append({"id": row["category_id"], "name": name})
     (tmp_path / "a.json").write_text(json.dumps(value))
-    made = import_annotations(tmp_path / "a.json", images, tmp_path / "new").images
+    made = import_boxes(tmp_path / "a.json", images, tmp_path / "new").images
     assert made.classes == (*NAMES, "sunflower sea star", "eelgrass") and made.species == (*IDS, 14, 18)

@@ -12,7 +12,7 @@ from exchange_files import IDS, NAMES, SPECIES, as_coco, as_yolo, zipped
 from marine_sets import small_set
 
 from groundswell.core.errors import InputError
-from groundswell.pipelines.marine.exchange.importing import Imported, import_annotations
+from groundswell.pipelines.marine.exchange.importing import Imported, import_annotations, import_boxes
 from groundswell.pipelines.marine.exchange.package import make_package
 from groundswell.pipelines.marine.images import ImageSet
 
@@ -28,7 +28,7 @@ def _of(done: Imported) -> dict[str, int]:
 
 def _json(tmp_path: Path, images: ImageSet, value: object, **options) -> Imported:
     (tmp_path / "a.json").write_text(json.dumps(value))
-    return import_annotations(tmp_path / "a.json", images, tmp_path / "new", **options)
+    return import_boxes(tmp_path / "a.json", images, tmp_path / "new", **options)
 
 
 BOX = {"image_id": 1, "category_id": 0, "bbox": [30, 20, 10, 10]}
@@ -103,16 +103,24 @@ def test_reviewed_images_without_animals_stay_as_negatives(tmp_path, images):
     assert len(done.images.table()) == 6
     value["images"][1]["reviewed"] = False
     (tmp_path / "b.json").write_text(json.dumps(value))
-    assert len(import_annotations(tmp_path / "b.json", images, tmp_path / "b").images) == 5
-    assert len(import_annotations(tmp_path / "b.json", images, tmp_path / "c", empties="unreviewed").images) == 3
+    assert len(import_boxes(tmp_path / "b.json", images, tmp_path / "b").images) == 5
+    assert len(import_boxes(tmp_path / "b.json", images, tmp_path / "c", empties="unreviewed").images) == 3
+
+
+def test_the_verb_tells_every_finding_and_where_the_set_is(tmp_path, images):
+    value = as_coco(images)
+    value["annotations"].append(BOX | {"category_id": 99})
+    (tmp_path / "a.json").write_text(json.dumps(value))
+    lines = import_annotations(tmp_path / "a.json", images.path, tmp_path / "new")
+    assert "6 of 6 images" in lines[0] and any("category 99" in line for line in lines) and "import.json" in lines[-1]
 
 
 def test_the_file_that_was_sent_is_not_taken_for_empty_seas(tmp_path, images):
     package = make_package(images, ["c0f0"], tmp_path / "p.zip").path
     with pytest.raises(InputError, match="not one box"):
-        import_annotations(package, images, tmp_path / "new")
+        import_boxes(package, images, tmp_path / "new")
     assert not (tmp_path / "new").exists()
-    assert len(import_annotations(package, images, tmp_path / "new", empties="reviewed").images) == 1
+    assert len(import_boxes(package, images, tmp_path / "new", empties="reviewed").images) == 1
 
 
 def test_images_that_were_changed_on_the_way_are_left_out(tmp_path, images):
@@ -121,7 +129,7 @@ def test_images_that_were_changed_on_the_way_are_left_out(tmp_path, images):
         members = {name: archive.read(name) for name in archive.namelist()}
     members["annotations.json"] = json.dumps(as_coco(images)).encode()
     members["images/c0f0.jpg"] = members["images/c1f0.jpg"]
-    done = import_annotations(zipped(tmp_path / "back.zip", list(members.items())), images, tmp_path / "new")
+    done = import_boxes(zipped(tmp_path / "back.zip", list(members.items())), images, tmp_path / "new")
     assert _of(done) == {"changed_image": 1} and "c0f0" not in list(done.images.images["image"])
     images.file("c1f0").write_bytes(images.file("c2f0").read_bytes())
     images.file("c2f0").write_bytes(b"")
@@ -138,18 +146,19 @@ def test_yolo_numbers_are_those_of_the_package_and_none_lies_outside_it(tmp_path
     (folder / "labels" / "c0f0.txt").write_text("29 .5 .5 .1 .1\n36 .2 .2 .1 .1\n37 .5 .5 .1 .1\n-1 .5 .5 .1 .1\n"
                                                 "0.5 .5 .5 .1 .1\nfish .5 .5 .1 .1\n1 .5\n0 .1 .1 .3 .1 .3 .3\n")
     (folder / "labels" / "nowhere.txt").write_text("0 .5 .5 .1 .1\n")
-    done = import_annotations(folder, images, tmp_path / "new")
-    assert _of(done) == {"outside_table": 2, "unreadable": 3, "outline": 1, "foreign_image": 1}
+    (folder / "labels" / "c0f1.txt").write_bytes(b"\xff\xfe0")
+    done = import_boxes(folder, images, tmp_path / "new")
+    assert _of(done) == {"outside_table": 2, "unreadable": 4, "outline": 1, "foreign_image": 1, "not_reviewed": 1}
     assert done.images.annotations("c0f0").label.tolist() == [1, 2, 0]
     (folder / "data.yaml").write_text("names: {0: eel, 1: lionfish}")
-    done = import_annotations(folder, images, tmp_path / "named")
+    done = import_boxes(folder, images, tmp_path / "named")
     assert _of(done)["outside_table"] == 4 and done.images.species == (*IDS, 25)
 
 
 def test_an_image_without_a_text_file_is_not_reviewed(tmp_path, images):
     folder = as_yolo(images, tmp_path / "yolo")
     (folder / "labels" / "c0f1.txt").unlink()
-    done = import_annotations(folder, images, tmp_path / "new")
+    done = import_boxes(folder, images, tmp_path / "new")
     assert _of(done) == {"not_reviewed": 1} and not done.lost and len(done.images) == 5
 
 
@@ -158,7 +167,7 @@ CVAT = """<?xml version="1.0"?><annotations><version>1.1</version>{}</annotation
 
 def _cvat(tmp_path: Path, images: ImageSet, inside: str) -> Imported:
     (tmp_path / "annotations.xml").write_text(CVAT.format(inside))
-    return import_annotations(tmp_path / "annotations.xml", images, tmp_path / "new")
+    return import_boxes(tmp_path / "annotations.xml", images, tmp_path / "new")
 
 
 def test_cvat_turned_boxes_outlines_and_other_shapes(tmp_path, images):
@@ -180,7 +189,7 @@ def test_cvat_turned_boxes_outlines_and_other_shapes(tmp_path, images):
 def test_xml_that_is_not_cvats_or_hostile_is_refused(tmp_path, images, text, what):
     (tmp_path / "annotations.xml").write_text(text)
     with pytest.raises(InputError, match=what):
-        import_annotations(tmp_path / "annotations.xml", images, tmp_path / "new")
+        import_boxes(tmp_path / "annotations.xml", images, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -220,7 +229,7 @@ def test_label_studio_takes_the_latest_annotation_and_knows_skipped_tasks(tmp_pa
 def test_what_is_no_annotation_is_refused_in_one_paragraph(tmp_path, images, text, what):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(InputError, match=what) as caught:
-        import_annotations(tmp_path / "a.json", images, tmp_path / "new")
+        import_boxes(tmp_path / "a.json", images, tmp_path / "new")
     assert "\n" not in str(caught.value) and not (tmp_path / "new").exists()
 
 
@@ -232,7 +241,7 @@ def test_a_set_is_not_made_of_nothing_nor_over_another(tmp_path, images):
         _json(tmp_path, images, value)
     (tmp_path / "b.json").write_text(json.dumps(as_coco(images)))
     with pytest.raises(InputError, match="already"):
-        import_annotations(tmp_path / "b.json", images, images.path)
+        import_boxes(tmp_path / "b.json", images, images.path)
     assert len(ImageSet.open(images.path)) == 6
 
 
@@ -240,12 +249,12 @@ def test_two_formats_at_once_are_asked_about(tmp_path, images):
     folder = as_yolo(images, tmp_path / "yolo")
     (folder / "coco.json").write_text(json.dumps(as_coco(images)))
     with pytest.raises(InputError, match="several formats: coco, yolo"):
-        import_annotations(folder, images, tmp_path / "new")
-    assert import_annotations(folder, images, tmp_path / "new", kind="yolo").report["format"] == "yolo"
+        import_boxes(folder, images, tmp_path / "new")
+    assert import_boxes(folder, images, tmp_path / "new", kind="yolo").report["format"] == "yolo"
     with pytest.raises(InputError, match="no format"):
-        import_annotations(folder, images, tmp_path / "x", kind="pdf")
+        import_boxes(folder, images, tmp_path / "x", kind="pdf")
     with pytest.raises(InputError, match="of the format cvat"):
-        import_annotations(folder, images, tmp_path / "x", kind="cvat")
+        import_boxes(folder, images, tmp_path / "x", kind="cvat")
 
 
 def test_a_folder_whose_links_lead_away_is_not_followed(tmp_path, images):
@@ -253,7 +262,7 @@ def test_a_folder_whose_links_lead_away_is_not_followed(tmp_path, images):
     (tmp_path / "secret.json").write_text(json.dumps(as_coco(images)))
     (tmp_path / "in" / "a.json").symlink_to(tmp_path / "secret.json")
     with pytest.raises(InputError, match="leads outside"):
-        import_annotations(tmp_path / "in", images, tmp_path / "new")
+        import_boxes(tmp_path / "in", images, tmp_path / "new")
 
 
 @pytest.mark.parametrize("name", ["../a.json", "/a.json", "a.json"])
@@ -262,7 +271,7 @@ def test_a_hostile_zip_is_refused_and_nothing_is_written(tmp_path, images, name)
     path = zipped(tmp_path / "a.zip", [("a.json", data), (name, data)])
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(InputError, match="archive"):
-        import_annotations(path, images, tmp_path / "new")
+        import_boxes(path, images, tmp_path / "new")
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -290,7 +299,7 @@ def test_annotations_of_a_tool_that_were_drawn_on_real_images_are_read(real_mari
     """The COCO file of real images without the images: every box is readable, and each image is told as foreign."""
     path = next((real_marine / "luderick_annotations").rglob("*.json"))
     with pytest.raises(InputError, match="images that are not in the package"):
-        import_annotations(path, images, tmp_path / "new")
+        import_boxes(path, images, tmp_path / "new")
 
 
 def test_real_boxes_come_back_as_they_were_published(real_marine, tmp_path):

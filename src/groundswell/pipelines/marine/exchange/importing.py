@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-import numpy as np
-
 from groundswell.core.errors import InputError
 from groundswell.core.files import write_json, write_text
 from groundswell.pipelines.marine.exchange.archive_safety import open_zip
 from groundswell.pipelines.marine.exchange.bundles import Bundle, open_bundle, read_entries, read_json_bytes
 from groundswell.pipelines.marine.exchange.entries import HARMLESS, Entry, Findings
 from groundswell.pipelines.marine.exchange.package import FORMAT, MANIFEST, categories
+from groundswell.pipelines.marine.exchange.reporting import report_of, text_of
 from groundswell.pipelines.marine.exchange.resolving import Classes, Names, resolved
 from groundswell.pipelines.marine.image_files import checksum, decode, read_bytes
 from groundswell.pipelines.marine.images import ImageSet, ImageWriter
@@ -28,7 +27,7 @@ _WORKED_OUT = frozenset({"image", "file", "width", "height", "checksum", "annota
 
 @dataclass(frozen=True)
 class Imported:
-    """What :func:`import_annotations` made.
+    """What :func:`import_boxes` made.
 
     Attributes:
         images: the new set.
@@ -52,9 +51,20 @@ class _Package:
     sha256: dict[str, str] = field(default_factory=dict)
 
 
-def import_annotations(source: Path, images: ImageSet, out: Path, *, package: Path | None = None,
-                       species: SpeciesTable | None = None, kind: str = "auto",
-                       empties: Empties = "auto", keep_others: bool = False) -> Imported:
+def import_annotations(annotations: Path, images: Path, out: Path, package: Path | None = None,
+                       kind: str = "auto") -> list[str]:
+    """Import boxes that people drew on images of a set; see :func:`import_boxes`.
+
+    Returns:
+        Lines for a person: what was imported, and every finding.
+    """
+    done = import_boxes(annotations, ImageSet.open(images), out, package=package, kind=kind)
+    return [*done.text.splitlines(), f"Wrote {done.images.path} and the report in {done.images.path / REPORT}"]
+
+
+def import_boxes(source: Path, images: ImageSet, out: Path, *, package: Path | None = None,
+                 species: SpeciesTable | None = None, kind: str = "auto", empties: Empties = "auto",
+                 keep_others: bool = False) -> Imported:
     """Import boxes that people drew on images of a set. What can be used is; everything else is counted.
 
     The new set has the reviewed images, those without animals among them (``annotated``, and no box), and the set's
@@ -97,8 +107,9 @@ def import_annotations(source: Path, images: ImageSet, out: Path, *, package: Pa
         raise InputError(f"Not one reviewed image can be used ({told or 'there are none'})", where=source,
                          fix="Look whether these annotations are of this set")
     made = work.write(Path(out), found, keep_others)
-    report = _report(source, kind, sent, found, made, findings, sum(len(entry.shapes) for entry in entries))
-    text = _text(report)
+    report = report_of(source, kind, len(sent.images), [boxes for _, boxes in found], made, findings,
+                       drawn=sum(len(entry.shapes) for entry in entries))
+    text = text_of(report)
     write_json(made.path / REPORT, report)
     write_text(made.path / "import.txt", text)
     return Imported(made, report, text, any(name not in HARMLESS for name in findings.count))
@@ -213,31 +224,3 @@ class _Import:
                     writer.add(name, images.file(name), annotated=bool(row["annotated"]), boxes=old.boxes,
                                label=old.label, track=old.track, crowd=old.crowd, **columns)
         return writer.set
-
-
-def _report(source: Path, kind: str, sent: _Package, found: list[tuple[str, dict[str, Any]]], made: ImageSet,
-            findings: Findings, drawn: int) -> dict[str, Any]:
-    labels = np.concatenate([boxes["label"] for _, boxes in found])
-    counts = np.bincount(labels, minlength=len(made.classes))
-    empty = sum(not len(boxes["label"]) for _, boxes in found)
-    return {
-        "source": str(source), "format": kind, "simulated": made.simulated,
-        "images": {"in_package": len(sent.images), "imported": len(found), "with_boxes": len(found) - empty,
-                   "without_animals": empty, "in_set": len(made)},
-        "boxes": {"drawn": drawn, "imported": len(labels)},
-        "boxes_of_class": {name: int(count) for name, count in zip(made.classes, counts, strict=True) if count},
-        "findings": findings.listed(),
-    }
-
-
-def _text(report: dict[str, Any]) -> str:
-    images, boxes = report["images"], report["boxes"]
-    lines = [f"Imported {images['imported']} of {images['in_package']} images ({report['format']}"
-             f"{', simulated' if report['simulated'] else ''}): {images['with_boxes']} with animals, "
-             f"{images['without_animals']} reviewed and without; {boxes['imported']} of {boxes['drawn']} boxes."]
-    lines += [f"  {name}: {count}" for name, count in report["boxes_of_class"].items()]
-    for row in report["findings"]:
-        lines.append(f"{row['count']} {row['says']}:")
-        lines += [f"  {example}" for example in row["examples"]]
-        lines += ["  ..."] if row["count"] > len(row["examples"]) else []
-    return "\n".join(lines) + "\n"

@@ -42,8 +42,7 @@ class Packed:
     left_out: tuple[str, ...]
 
 
-def make_package(images: ImageSet, chosen: Sequence[str], out: Path, *,
-                 species: SpeciesTable | None = None) -> Packed:
+def make_package(images: ImageSet, chosen: Sequence[str], out: Path, species: SpeciesTable | None = None) -> Packed:
     """Pack images for annotation. The same images make the same bytes; the zip is there whole or not at all.
 
     It holds ``images/``, ``thumbnails/``, ``annotations.json`` (COCO, with every category and no box),

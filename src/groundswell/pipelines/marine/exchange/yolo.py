@@ -36,7 +36,12 @@ def read_yolo(names: Sequence[str], read: Callable[[str], bytes], findings: Find
     entries: list[Entry] = []
     for name in label_files(names):
         entry = Entry(f"{PurePosixPath(name).stem}.txt", unit=(1.0, 1.0))
-        for number, line in enumerate(_text(name, read(name)).splitlines(), start=1):
+        try:
+            lines = _text(name, read(name)).splitlines()
+        except InputError as error:
+            findings.add("unreadable", str(error))
+            continue
+        for number, line in enumerate(lines, start=1):
             if line.strip():
                 shape = _shape(line.split(), classes, f"{name}, line {number}", findings)
                 if shape is not None:
