@@ -21,6 +21,7 @@ from groundswell.pipelines.marine.fusion import fuse_image
 from groundswell.pipelines.marine.letterbox import letterbox
 from groundswell.pipelines.marine.predicting import Answer, answer_of_file, answer_of_task, decoded
 from groundswell.pipelines.marine.recipe import DetectRecipe, FuseRecipe, MarineRecipe, TtaRecipe
+from groundswell.pipelines.marine.task import DetectionTask
 from groundswell.pipelines.marine.tta import views
 
 Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
@@ -152,7 +153,7 @@ def _of_run(run: RunFolder, fold: int, device: str) -> OpenDetector:
     facts: dict[str, Any] = {}
     for number in folds:
         recipe, archive, task = load_task(run.path, "marine", number)
-        assert isinstance(recipe, MarineRecipe)
+        assert isinstance(recipe, MarineRecipe) and isinstance(task, DetectionTask)
         members.append(Member(answer_of_task(task, device), task.engine.suppress, recipe.detect))
         facts = task.facts
     detect = members[0].detect

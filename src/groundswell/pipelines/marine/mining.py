@@ -66,7 +66,8 @@ def false_alarms(predictions: BoxPredictions, truth: BoxTruth, recipe: Specialis
     """
     beside = truth.beside(predictions.sample_id)
     neighbours = _neighbours(beside, frames)
-    negatives, review = [], []
+    negatives: list[FalseAlarm] = []
+    review: list[FalseAlarm] = []
     for row, name in enumerate(predictions.sample_id):
         boxes, score, label = predictions.of_image(row)
         sure = score >= recipe.threshold
@@ -82,8 +83,9 @@ def false_alarms(predictions: BoxPredictions, truth: BoxTruth, recipe: Specialis
                 why = f"score {score[k]:.2f}"
             elif iou(boxes[k:k + 1], near).max(initial=0.0) >= 0.3:
                 why = "an animal is annotated there in a neighbouring frame"
-            corners = [float(value) for value in boxes[k]]
-            (review if why else negatives).append(FalseAlarm(str(name), *corners, int(label[k]), float(score[k]), why))
+            left, top, right, bottom = (float(value) for value in boxes[k])
+            (review if why else negatives).append(FalseAlarm(str(name), left, top, right, bottom, int(label[k]),
+                                                             float(score[k]), why))
     order: Callable[[FalseAlarm], Any] = lambda one: (-one.score, one.image, one.left)  # noqa: E731
     return sorted(negatives, key=order)[:recipe.most], sorted(review, key=order)
 

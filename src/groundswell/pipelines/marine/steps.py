@@ -38,8 +38,8 @@ def species(
     from groundswell.pipelines.marine.species import check, load_species
 
     table = load_species(file)
-    found = check(table)
-    tell([f"{one.id:3}  {one.priority:10}{one.common_name:32}{one.scientific_name}" for one in table.species])
+    found = check(file or table)
+    tell([f"{one.id:3}  {one.priority:10}{one.common_name:32}{one.scientific_name}" for one in table])
     tell([f"Wrong: {line}" for line in found] or ["Nothing is wrong with the table."])
     if found and strict:
         raise InputError(f"{len(found)} thing(s) are wrong with the table of species, first: {found[0]}",
@@ -107,21 +107,36 @@ def deepfish(
 
 
 def organise(
-    inputs: Annotated[list[Path], typer.Argument(help="Folders or COCO files; the last one is the new set's folder.")],
-    kind: Annotated[str, typer.Option(help="auto, folder, coco, yolo or voc.")] = "auto",
-    species_table: Annotated[Path | None, typer.Option("--species", help="Table of species.")] = None,
-    source: Annotated[str, typer.Option(help="Where the images are from, such as marauder.")] = "own",
+    inputs: Annotated[list[Path] | None, typer.Argument(help="COCO files, folders of YOLO or Pascal VOC, or plain "
+                                                             "folders; the last one is the new set's folder.")] = None,
+    sets: KnobSets = None,
+    species_table: Annotated[Path | None, typer.Option("--species", help="Another table of species.")] = None,
+    knobs: Knobs = False,
 ) -> None:
-    """Make one set of images of folders, COCO, YOLO or Pascal VOC. Originals are never moved or changed.
+    """Make one set of images of what lies at several places. Originals are never moved or changed. Exit status 2 where
+    something had to be left out; the rest is done all the same.
 
-    Example: groundswell marine organise annotations.coco.json images
+    Example: groundswell marine organise annotations.coco.json images --set source=deepfish
     """
-    from groundswell.pipelines.marine.organise import organise as make
+    from groundswell.pipelines.marine.organise_recipe import OrganiseRecipe
 
-    if len(inputs) < 2:
+    if knobs:
+        list_knobs(OrganiseRecipe)
+        return
+    from groundswell.core.recipe import build_recipe
+    from groundswell.pipelines.marine.organise import organise as make
+    from groundswell.pipelines.marine.species import load_species
+
+    if not inputs or len(inputs) < 2:
         raise InputError("organise needs what to read, and the folder of the new set", where="marine organise",
                          fix="Write: groundswell marine organise INPUT... FOLDER")
-    tell(make(inputs[:-1], inputs[-1], kind=kind, species=species_table, source=source))
+    made = make(inputs[:-1], inputs[-1], build_recipe(OrganiseRecipe, {}, sets or [], where="--set"),
+                species=load_species(species_table) if species_table else None)
+    tell([f"{len(made.images)} images of {made.images.images['clip'].nunique()} clips with {len(made.images.boxes)} "
+          f"boxes are in {inputs[-1]}.", f"Next: groundswell marine split {inputs[-1]}"])
+    complaint = made.complaint()
+    if complaint is not None:
+        raise complaint
 
 
 def stats(
@@ -147,9 +162,15 @@ def convert(
 
     Example: groundswell marine convert images boxes.json --to coco
     """
-    from groundswell.pipelines.marine.formats import write_as
+    from groundswell.pipelines.marine.formats.coco import write_coco
+    from groundswell.pipelines.marine.formats.voc import write_voc
+    from groundswell.pipelines.marine.formats.yolo import write_yolo
+    from groundswell.pipelines.marine.images import ImageSet
 
-    tell(write_as(images, out, to))
+    writers: dict[str, Any] = {"coco": write_coco, "yolo": write_yolo, "voc": write_voc}
+    if to not in writers:
+        raise InputError(f"There is no form '{to}'", where="--to", fix=f"Choose one of: {', '.join(writers)}")
+    tell([f"Wrote {writers[to](ImageSet.open(images), out)}"])
 
 
 def split(

@@ -82,7 +82,7 @@ def _measure(recipe: MarineRecipe, archive: Archive, task: Any) -> Measured:
     task.eval()
     with torch.inference_mode():
         use_s = _timed(lambda: task.predict(batch)) / size
-    memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else psutil.Process().memory_info().rss
+    memory = torch.cuda.max_memory_allocated() if device == "cuda" else psutil.Process().memory_info().rss
     return Measured(train_s, use_s, memory / 2**20, sum(p.numel() for p in task.parameters() if p.requires_grad))
 
 
