@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from box_world import CLASSES, World
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundswell.core.boxes import iou
@@ -64,6 +64,7 @@ def test_boxes_follow_the_size_of_each_image():
     assert np.allclose(moved([[1, 2, 3, 4]], (10, 10), (20, 5)), [[2, 1, 6, 2]])
 
 
+@settings(max_examples=25)
 @given(st.integers(2, 7), st.integers(1, 5), st.integers(0, 3))
 def test_no_clip_keeps_its_own_annotations_and_each_is_given_once(clips, frames, seed):
     world = World(clips, frames, seed=3)

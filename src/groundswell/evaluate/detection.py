@@ -31,11 +31,14 @@ from groundswell.evaluate.detection_parts import (
 )
 from groundswell.evaluate.detection_recipe import DetectionEvaluateRecipe
 from groundswell.evaluate.detection_reliability import reliability_of
+from groundswell.evaluate.detection_scores import PrecisionCounts, mean_over
 from groundswell.evaluate.detection_words import conclusion, lacking, verdict
 from groundswell.evaluate.intervals import Estimate
 from groundswell.splits.manifest import SplitManifest
 
 __all__ = ["DetectionEvaluation", "evaluate_boxes"]
+
+_AT_ONCE = 500  # groups judged one by one, together
 
 
 @dataclass(frozen=True)
@@ -215,15 +218,16 @@ def _members(matches: Matches, predictions: BoxPredictions) -> dict[str, dict[st
 
 def _clips(matches: Matches, group: NDArray[np.object_], counts: Counts) -> list[dict[str, Any]]:
     """A JSON-able row for each group, the worst first."""
-    rows = []
-    for name in sorted(set(group.astype(str))):
-        here = group.astype(str) == name
-        one = ResampledPrecision(matches, group, here, resamples=0, confidence=0.95, seed=0)
-        value, known = one.value(), here & counts.known
-        error = np.abs(counts.found - counts.true)[known]
-        rows.append({"name": name, "images": int(here.sum()), "boxes": int(one.true_boxes.sum()),
-                     "map50": value if np.isfinite(value) else None,
-                     "mae": float(error.mean()) if len(error) else None})
+    names, of = np.unique(np.asarray(group, dtype=str), return_inverse=True)
+    precision = PrecisionCounts(matches, of, len(names), steps=(0,))
+    value = np.concatenate([mean_over(precision.average_precision(alone)[:, :, 0]) for alone in
+                            np.array_split(np.eye(len(names)), 1 + len(names) // _AT_ONCE)])
+    images, boxes, known = (np.bincount(each, minlength=len(names)) for each in
+                            (of, of[matches.true_row], of[counts.known]))
+    error = np.bincount(of, np.where(counts.known, np.abs(counts.found - counts.true), 0), minlength=len(names))
+    rows = [{"name": str(name), "images": int(images[g]), "boxes": int(boxes[g]),
+             "map50": float(value[g]) if np.isfinite(value[g]) else None,
+             "mae": float(error[g] / known[g]) if known[g] else None} for g, name in enumerate(names)]
     return sorted(rows, key=lambda row: (row["map50"] is None, row["map50"] or 0.0))
 
 

@@ -31,14 +31,16 @@ class ResampledPrecision:
         resamples: how many; 0 for none.
         confidence: of intervals.
         seed: of the drawing.
+        steps: which of :data:`THRESHOLDS` are looked at, 0.5 first; where that is all, there is no mean over overlaps.
 
     Attributes:
-        values: shape (classes, 10); NaN where a class has no true box.
-        draws: shape (resamples, classes, 10); no resamples where there are fewer than two groups.
+        values: shape (classes, steps); NaN where a class has no true box.
+        draws: shape (resamples, classes, steps); no resamples where there are fewer than two groups.
     """
 
     def __init__(self, matches: Matches, group: NDArray[np.object_], rows: NDArray[np.bool_] | None = None, *,
-                 resamples: int, confidence: float, seed: int) -> None:
+                 resamples: int, confidence: float, seed: int,
+                 steps: tuple[int, ...] = tuple(range(len(THRESHOLDS)))) -> None:
         here = np.ones(matches.rows, bool) if rows is None else rows
         kept = matches if rows is None else matches.of_rows(rows)
         names, of_kept = np.unique(np.asarray(group[here], dtype=str), return_inverse=True)
@@ -46,7 +48,7 @@ class ResampledPrecision:
         of[here] = of_kept
         self.groups, self.confidence, self.images = len(names), confidence, int(here.sum())
         self.true_boxes = kept.true_boxes()
-        counts = PrecisionCounts(kept, of, self.groups)
+        counts = PrecisionCounts(kept, of, self.groups, steps)
         self._groups_of = (counts.true > 0).sum(axis=0)
         self.values = counts.average_precision()[0]
         self.draws = np.full((0, *self.values.shape), np.nan)
@@ -121,8 +123,9 @@ def paired_difference(a: BoxPredictions, b: BoxPredictions, truth: BoxTruth, rec
     at = {name: row for row, name in enumerate(b.sample_id)}
     b = b.take(np.array([at[name] for name in a.sample_id], np.int64))
     group = truth.group[places(a, truth)]
+    steps = tuple(range(len(THRESHOLDS) if overlaps else 1))
     first, second = (ResampledPrecision(match(one, truth, recipe.most), group, resamples=recipe.bootstrap,
-                                        confidence=recipe.confidence, seed=seed) for one in (a, b))
+                                        confidence=recipe.confidence, seed=seed, steps=steps) for one in (a, b))
     return first.less(second, classes, overlaps=overlaps)
 
 

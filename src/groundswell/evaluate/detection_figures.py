@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 PRIORITY_COLOURS = {"critical": RED, "important": ORANGE, "general": GREEN, "": BLUE}
 _MOST_CURVES = 6  # classes with a curve of their own
-_MOST_ROWS = 30  # classes in a chart
-_MOST_CELLS = 14  # classes in a confusion matrix
+MOST_ROWS = 30  # classes in a chart
+MOST_CELLS = 14  # classes in a confusion matrix
 
 
 def figures_of(evaluation: DetectionEvaluation) -> dict[str, tuple[Figure, str]]:
@@ -95,8 +95,8 @@ def shown_classes(evaluation: DetectionEvaluation) -> list[ClassRow]:
     """Classes with a number, the best first; of very many the best and the worst."""
     ranked = sorted((row for row in evaluation.classes if row.scores["map50"].value is not None),
                     key=lambda row: -(row.scores["map50"].value or 0.0))
-    half = _MOST_ROWS // 2
-    return ranked if len(ranked) <= _MOST_ROWS else ranked[:half] + ranked[-half:]
+    half = MOST_ROWS // 2
+    return ranked if len(ranked) <= MOST_ROWS else ranked[:half] + ranked[-half:]
 
 
 def _of_classes(shown: list[ClassRow]) -> list[Row]:
@@ -200,7 +200,7 @@ def _confused(evaluation: DetectionEvaluation) -> NDArray[np.int64]:
     table = evaluation.confusion
     often = table[:-1].sum(axis=1) + table[:, :-1].sum(axis=0)
     there = np.flatnonzero(often)
-    return np.asarray(np.sort(there[np.argsort(-often[there], kind="stable")[:_MOST_CELLS]]), np.int64)
+    return np.asarray(np.sort(there[np.argsort(-often[there], kind="stable")[:MOST_CELLS]]), np.int64)
 
 
 def confusion(axes: Axes, evaluation: DetectionEvaluation) -> None:

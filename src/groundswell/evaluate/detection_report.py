@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from groundswell.core.files import write_text
 from groundswell.evaluate import figures
 from groundswell.evaluate.detection_bootstrap import FEW_GROUPS
-from groundswell.evaluate.detection_figures import figures_of
+from groundswell.evaluate.detection_figures import MOST_CELLS, MOST_ROWS, figures_of
 from groundswell.evaluate.report import ReportContext, embed, environment, split_facts
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def _values(context: ReportContext) -> dict[str, Any]:
         "counting": [(title, whole.counting[name], name in _SHARES) for name, title in _COUNTING if whole.counting],
         "classes": sorted(evaluation.classes, key=lambda row: (row.scores["map50"].value is None,
                                                                -(row.scores["map50"].value or 0.0), row.name)),
+        "most_rows": MOST_ROWS, "most_cells": MOST_CELLS,
         "clips": evaluation.clips[:_MOST_CLIPS], "clips_left_out": max(0, len(evaluation.clips) - _MOST_CLIPS),
         "pictures": [{"source": embed(p.png, "png"), "caption": p.caption, "alt": p.alt} for p in context.pictures],
         "members": evaluation.members, "fits": len(logs), "split": split_facts(context.manifest),

@@ -173,6 +173,11 @@ def lacking(whole: DetectionPart, classes: Sequence[ClassRow], priorities: Seque
             also = "" if what == "Priority" else " The mean over classes counts those that have any."
             lines.append(f"{what} with too few true boxes for a number of its own (fewer than {recipe.n_min}): "
                          f"{', '.join(few)}.{also}")
+    alone = [row.name for row in classes if row.boxes and row.groups == 1]
+    if alone and whole.groups > 1:
+        lines.append("How the score of a class differs from group to group, where it is in one alone: "
+                     f"{', '.join(alone)}. Resamples without that group lack the class, which moves their mean over "
+                     "classes.")
     lines += [f"'{part.name}': {part.why}." for part in sources.values() if part.why]
     lines += [f"'{part.name}', with an interval to rely on: it lies in {part.groups} groups."
               for part in sources.values() if part.scores and 1 < part.groups < FEW_GROUPS <= whole.groups]
