@@ -15,7 +15,8 @@ PADDING = 114
 
 
 class Placed(NamedTuple):
-    """Where an image lies in the square, pixels: pixel x of the original is at ``x * ratio + left``."""
+    """Where an image lies in the square, pixels: pixel x of the original is at ``x * ratio + left``, but for the ratio
+    of the shorter side, which is such that it comes to whole pixels (:meth:`scales`)."""
 
     ratio: float
     left: float
@@ -28,10 +29,17 @@ class Placed(NamedTuple):
         """From the five numbers that the source delivers."""
         return cls(*(float(value) for value in values))
 
+    def scales(self) -> NDArray[np.float64]:
+        """What left, top, right and bottom are multiplied by, (4,)."""
+        longest = max(self.width, self.height)
+        ratio = round(self.ratio * longest) / longest  # all digits of it, also where it came as float32
+        x, y = (max(1, round(side * ratio)) / side for side in (self.width, self.height))
+        return np.array([x, y, x, y])
+
     def boxes(self, boxes: Boxes) -> NDArray[np.float32]:
         """Boxes of the original in pixels of the square, float32, (n, 4)."""
         shift = np.array([self.left, self.top, self.left, self.top])
-        return np.asarray(np.asarray(boxes, np.float64).reshape(-1, 4) * self.ratio + shift, np.float32)
+        return np.asarray(np.asarray(boxes, np.float64).reshape(-1, 4) * self.scales() + shift, np.float32)
 
 
 def place(width: int, height: int, size: int) -> tuple[Placed, int, int]:
@@ -66,5 +74,5 @@ def letterbox(image: NDArray[np.uint8], size: int) -> tuple[NDArray[np.uint8], P
 def restored(boxes: Boxes, placed: Placed) -> NDArray[np.float32]:
     """Boxes in pixels of the square, (n, 4), brought back to pixels of the original and cut to it, float32."""
     shift = np.array([placed.left, placed.top, placed.left, placed.top])
-    back = (np.asarray(boxes, np.float64).reshape(-1, 4) - shift) / placed.ratio
+    back = (np.asarray(boxes, np.float64).reshape(-1, 4) - shift) / placed.scales()
     return clipped(back, placed.width, placed.height).astype(np.float32)

@@ -180,5 +180,7 @@ def _content(batch: Batch) -> Tensor | None:
     """Part of each input that the image fills, left, top, right, bottom in pixels, (b, 4)."""
     if "placed" not in batch:
         return None
-    ratio, left, top, width, height = batch["placed"].float().unbind(1)
-    return torch.stack([left, top, left + (width * ratio).round(), top + (height * ratio).round()], 1)
+    ratio, left, top, width, height = batch["placed"].double().unbind(1)
+    longest = torch.maximum(width, height)
+    ratio = (ratio * longest).round() / longest
+    return torch.stack([left, top, left + (width * ratio).round(), top + (height * ratio).round()], 1).float()
