@@ -43,7 +43,8 @@ def text_of(report: Mapping[str, Any]) -> str:
     images, boxes = report["images"], report["boxes"]
     lines = [f"Imported {images['imported']} of {images['in_package']} images ({report['format']}"
              f"{', simulated' if report['simulated'] else ''}): {images['with_boxes']} with animals, "
-             f"{images['without_animals']} reviewed and without; {boxes['imported']} of {boxes['drawn']} readable boxes."]
+             f"{images['without_animals']} reviewed and without; {boxes['imported']} of {boxes['drawn']} readable "
+             "boxes."]
     lines += [f"  {name}: {count}" for name, count in report["boxes_of_class"].items()]
     for row in report["findings"]:
         lines.append(f"{row['count']} {row['says']}:")
