@@ -290,17 +290,18 @@ def test_a_pattern_says_what_a_clip_is(tmp_path: Path) -> None:
         OrganiseRecipe(clip="D")
 
 
-def test_real_images_are_organised_with_their_clips_and_published_parts(real_marine: Path, tmp_path: Path) -> None:
-    made = organise([real_marine / "deepfish_boxes_640"], tmp_path / "out", OrganiseRecipe(source="deepfish"),
-                    quiet=True)
-    assert (len(made.images), len(made.images.boxes)) == (489, 599)
-    assert made.images.images["clip"].nunique() == 6
-    assert dict(made.images.images["published_split"].value_counts()) == {"train": 311, "valid": 90, "test": 88}
-    assert made.images.species == (-1, -1, -1, 20, -1)
-    assert made.complaint() is None
-
-
 def test_real_annotations_whose_images_are_not_there_say_so(real_marine: Path, tmp_path: Path) -> None:
     path = sorted((real_marine / "luderick_annotations" / "cocojson").glob("*.json"))[0]
     with pytest.raises(InputError, match="No image is left"):
         organise([path], tmp_path / "out", quiet=True)
+
+
+def test_what_was_made_is_said_in_sentences(images: ImageSet, tmp_path: Path) -> None:
+    write_coco(images, tmp_path / "coco")
+    made = organise([tmp_path / "coco"], tmp_path / "out", kind="coco", quiet=True)
+    assert "9 images of 3 clips with 9 boxes of 3 classes" in made.lines()[0]
+    assert made.lines()[1] == "Not in the table of species: fish."
+    with pytest.raises(InputError, match="no form 'csv'"):
+        organise([tmp_path / "coco"], tmp_path / "x", kind="csv", quiet=True)
+    with pytest.raises(InputError, match="no Pascal VOC"):
+        organise([tmp_path / "coco"], tmp_path / "x", kind="voc", quiet=True)

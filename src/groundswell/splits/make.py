@@ -90,27 +90,38 @@ def _deal_units(table: SampleTable, recipe: SplitRecipe) -> NDArray[np.int8]:
         held = draw_parts(units.stratum, (1 - recipe.holdout, recipe.holdout), recipe.seed, "holdout") == 1
         free = ~held[units.of_row]
         units = of(table, free)
-    _check_groups(units, recipe, open_set=bool(table.origin.get(OPEN_SET)))
+    open_set = bool(table.origin.get(OPEN_SET))
+    _check_groups(units, recipe, open_set=open_set)
     if recipe.regime in ("grouped", "ungrouped"):
         shares = (1 - recipe.validation - recipe.test, recipe.validation, recipe.test)
-        part = draw_parts(units.stratum, shares, recipe.seed, "split") + TRAIN
+        part = _draw(units.stratum, shares, recipe.seed, "split", open_set=open_set) + TRAIN
         parts = part.astype(np.int8)[:, None]
     else:
-        parts = _rotate(units, recipe)
-    _check_parts(parts, units, recipe, open_set=bool(table.origin.get(OPEN_SET)))
+        parts = _rotate(units, recipe, open_set=open_set)
+    _check_parts(parts, units, recipe, open_set=open_set)
     assignment = np.full((len(table), parts.shape[1]), HOLDOUT, np.int8)
     assignment[free] = parts[units.of_row[free]]
     return assignment
 
 
-def _rotate(groups: Groups, recipe: SplitRecipe) -> NDArray[np.int8]:
+def _draw(stratum: NDArray[np.int64], shares: tuple[float, ...], *seed: int | str, open_set: bool) -> NDArray[np.int64]:
+    # Strata with fewer groups than parts send their first to training, so many of them leave nothing for a later part.
+    # Where a part need not have every class, they are then dealt as one.
+    part = draw_parts(stratum, shares, *seed)
+    if open_set and len(np.unique(part[stratum >= 0])) < len(shares):
+        _, place, size = np.unique(stratum, return_inverse=True, return_counts=True)
+        part = draw_parts(np.where((stratum >= 0) & (size[place] < len(shares)), -2, stratum), shares, *seed)
+    return part
+
+
+def _rotate(groups: Groups, recipe: SplitRecipe, *, open_set: bool) -> NDArray[np.int8]:
     # Part of each group in each fold, shape (groups, folds).
     fold, folds = fold_of_units(groups, recipe)
     parts = np.full((len(groups), folds), TEST, np.int8)
     shares = (1 - recipe.validation, recipe.validation)
     for k in range(folds):
         kept = np.flatnonzero(fold != k)
-        parts[kept, k] = draw_parts(groups.stratum[kept], shares, recipe.seed, "validation", k) + TRAIN
+        parts[kept, k] = _draw(groups.stratum[kept], shares, recipe.seed, "validation", k, open_set=open_set) + TRAIN
     return parts
 
 

@@ -42,6 +42,20 @@ class Organised:
     images: ImageSet
     report: dict[str, Any]
 
+    def lines(self) -> list[str]:
+        """What was made, in sentences."""
+        report = self.report
+        unknown = [name for name, number in report["classes"].items() if number < 0]
+        lines = [f"The set {self.images.path} has {report['images']:,} images of {report['clips']:,} clips with "
+                 f"{report['boxes']:,} boxes of {len(report['classes'])} classes."]
+        done = {"shrunk": "image(s) shrunk", "turned": "image(s) turned as their boxes see them",
+                "rescaled": "image(s) with annotations for another size", "cut_boxes": "box(es) cut to their image"}
+        counted = [f"{report[key]:,} {words}" for key, words in done.items() if report[key]]
+        lines += [f"{'; '.join(counted)}."] if counted else []
+        lines += [f"Not in the table of species: {', '.join(unknown)}."] if unknown else []
+        return [*lines, *(f"Left out, {count:,} {kind}: {reason}." for kind, reasons in report["refused_counts"].items()
+                          for reason, count in reasons.items())]
+
     def complaint(self) -> InputError | None:
         """What was left out, as one paragraph (for exit status 2); None where nothing was."""
         counts = self.report["refused_counts"]
@@ -55,14 +69,31 @@ class Organised:
                           fix="Correct them and organise again into another folder, or go on with the set as it is")
 
 
-def read_input(path: Path) -> Listing:
-    """What is at a place, whatever form it has: a COCO file (or a folder with one), a folder of YOLO or of Pascal VOC,
-    or a plain folder of images.
+def read_input(path: Path, kind: str = "auto") -> Listing:
+    """What is at a place: a COCO file (or a folder with one), a folder of YOLO or of Pascal VOC, or a plain folder.
+
+    Args:
+        path: the place.
+        kind: coco, yolo, voc, folder, or auto: whichever it is.
 
     Raises:
-        InputError: there is nothing, or it is none of them.
+        InputError: there is nothing, or it is not that.
     """
     path = Path(path)
+    readers = {"auto": _recognised, "coco": _coco_in, "yolo": read_yolo, "voc": read_voc, "folder": read_folder}
+    if kind not in readers:
+        raise InputError(f"There is no form '{kind}'", where="kind", fix=f"The forms are {', '.join(readers)}")
+    return readers[kind](path)
+
+
+def _coco_in(path: Path) -> Listing:
+    found = (sorted(path.glob("*.coco.json")) or sorted(path.glob("*.json"))) if path.is_dir() else [path]
+    if len(found) != 1:
+        raise InputError(f"There are {len(found)} JSON files here", where=path, fix="Name the one that is meant")
+    return read_coco(found[0])
+
+
+def _recognised(path: Path) -> Listing:
     if path.is_file():
         if path.suffix.lower() == ".json":
             return read_coco(path)
@@ -71,18 +102,16 @@ def read_input(path: Path) -> Listing:
         raise InputError("This file is neither COCO (.json) nor YOLO's dataset.yaml", where=path)
     if not path.is_dir():
         raise InputError("There is nothing here", where=path)
-    coco = sorted(path.glob("*.coco.json")) or sorted(path.glob("*.json"))
-    if len(coco) > 1:
-        raise InputError(f"There are {len(coco)} JSON files here", where=path, fix="Name the one that is meant")
-    if coco:
-        return read_coco(coco[0])
+    if any(path.glob("*.json")):
+        return _coco_in(path)
     if description_of(path):
         return read_yolo(path)
     return read_voc(path) if annotations_of(path) else read_folder(path)
 
 
-def organise(inputs: Sequence[str | Path], out: str | Path, recipe: OrganiseRecipe | None = None, *, workers: int = 2,
-             species: SpeciesTable | None = None, quiet: bool = False) -> Organised:
+def organise(inputs: Sequence[str | Path], out: str | Path, recipe: OrganiseRecipe | None = None, *,
+             kind: str = "auto", species: SpeciesTable | Path | None = None, workers: int = 2,
+             quiet: bool = False) -> Organised:
     """Make one set of images out of what is at several places. Originals are read and never changed or moved.
 
     Images larger than the recipe allows are shrunk; others are copied byte for byte. Damaged images, boxes that cannot
@@ -94,8 +123,10 @@ def organise(inputs: Sequence[str | Path], out: str | Path, recipe: OrganiseReci
         inputs: COCO files, folders of YOLO or Pascal VOC, plain folders.
         out: folder of the set; new or empty.
         recipe: see :class:`OrganiseRecipe`.
+        kind: form of the inputs, see :func:`read_input`.
+        species: the table (or its file) that classes are looked up in, by their whole names; None: that which comes
+            with Groundswell.
         workers: threads.
-        species: the table that classes are looked up in, by their whole names; None: that which comes with Groundswell.
         quiet: no progress on stderr.
 
     Raises:
@@ -113,14 +144,15 @@ def organise(inputs: Sequence[str | Path], out: str | Path, recipe: OrganiseReci
         return Organised(ImageSet.open(out), report)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("There is something here already", where=out, fix="Name another folder, or remove this one")
-    listings = [read_input(Path(path)) for path in inputs]
+    table = species if isinstance(species, SpeciesTable) else load_species(species)
+    listings = [read_input(Path(path), kind) for path in inputs]
     todo = plan(listings, recipe)
     aside = out.parent / f".{out.name}.organising"
     done = _make_files(todo, recipe, aside, workers, quiet=quiet)
     gathering = Gathering(listings, recipe)
     for one in todo:
         gathering.add(one, done[one.name], aside)
-    report = gathering.write(aside, species or load_species(), asked)
+    report = gathering.write(aside, table, asked)
     write_json(aside / REPORT, report)
     if out.exists():
         out.rmdir()

@@ -46,7 +46,7 @@ class SpeciesTable:
     """A table of species, seen to be sound.
 
     Args:
-        value: what the YAML file holds.
+        value: what the YAML file holds; kept as an attribute.
         where: the file, for messages.
 
     Raises:
@@ -54,6 +54,7 @@ class SpeciesTable:
     """
 
     def __init__(self, value: Any, where: str | Path = "") -> None:
+        self.value = value
         found = problems(value)
         if found:
             raise InputError(f"The table of species has {len(found)} mistake(s), first: {found[0]}", where=where,
@@ -65,6 +66,11 @@ class SpeciesTable:
         self._names: dict[str, Species] = {}
         for name_of in (lambda s: s.concepts, lambda s: (s.scientific_name,), lambda s: (s.common_name,)):
             self._names.update({_plain(name): one for one in self._species for name in name_of(one)})
+
+    @property
+    def species(self) -> tuple[Species, ...]:
+        """All of them, by id."""
+        return self._species
 
     def __len__(self) -> int:
         return len(self._species)
@@ -141,18 +147,19 @@ def read_table(path: Path) -> Any:
         raise InputError(f"The table of species cannot be read: {error}", where=path) from error
 
 
-def check(table: Path | Any, *, strict: bool = True) -> list[str]:
+def check(table: SpeciesTable | Path | Any = None, *, strict: bool = True) -> list[str]:
     """Everything that is wrong with a table, one sentence each; none for a sound one.
 
     Args:
-        table: a file, or what one holds.
+        table: a table, a file, or what one holds; None: the table that comes with Groundswell.
         strict: also what would work but should not stay (no concepts, a list that is not in the order of ids, ...).
 
     Raises:
         InputError: the file cannot be read.
     """
+    table = _own() if table is None else table
     value = read_table(table) if isinstance(table, Path) else table
-    return problems(value, strict=strict)
+    return problems(value.value if isinstance(value, SpeciesTable) else value, strict=strict)
 
 
 def _species(priority: str, entry: dict[str, Any]) -> Species:
