@@ -257,6 +257,11 @@ def test_a_detector_that_is_judged_by_clips_it_learnt_from_is_refused(done: tupl
     assert pretrained.fold_for(class_map(images).table(images), manifest.rows(TRAIN)) == 0
     with pytest.raises(InputError, match="judged by"):
         pretrained.fold_for(table, manifest.rows(TEST))
+    other = _recipe(images, model={**NANO, "start": str(out)}, split={"seed": 6, "validation": 0.25, "test": 0.25})
+    workflow = workflow_of("marine")
+    archive = workflow.open(other)
+    with pytest.raises(InputError, match="judged by"):
+        workflow.task(other, archive, workflow.divide(other, archive).rows(TRAIN))
 
 
 def test_damaged_or_exchanged_weights_are_refused(done: tuple[MarineRecipe, Path, list[str]], tmp_path: Path) -> None:

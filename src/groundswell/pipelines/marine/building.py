@@ -13,6 +13,7 @@ from torch import Tensor
 
 from groundswell.core.errors import InputError
 from groundswell.core.run import RunFolder
+from groundswell.data.table import SampleTable
 from groundswell.pipelines.marine.detector import Arrival, load_start
 from groundswell.pipelines.marine.engines import build_detector
 from groundswell.pipelines.marine.engines.user_weights import read_user_weights
@@ -36,7 +37,7 @@ def build_task(recipe: MarineRecipe, archive: Archive, told: ClassMap, images: I
     start = archive.records[0]["start"]
     # What a finished run started from may be gone: its own weights are put in the place of these.
     if start and Path(start).exists():
-        state, kind = start_of(Path(start), recipe)
+        state, kind = start_of(Path(start), recipe, archive.table, rows)
         load_start(engine, state, kind=kind)
     weights = class_weights_of(recipe, images, told, archive.table, rows)
     return DetectionTask(engine, classes=told.names, size=recipe.data.size, augment=recipe.augment,
@@ -55,11 +56,17 @@ def facts_of(recipe: MarineRecipe, archive: Archive, told: ClassMap) -> dict[str
             "simulated": bool(archive.table.origin.get("simulated"))}
 
 
-def start_of(path: Path, recipe: MarineRecipe) -> tuple[Mapping[str, Tensor], Kind]:
+def start_of(path: Path, recipe: MarineRecipe, table: SampleTable | None = None,
+             rows: NDArray[np.int64] | None = None) -> tuple[Mapping[str, Tensor], Kind]:
     """The engine's weights that a pretraining, a run or a file holds, and how far they go.
 
+    Args:
+        path: of the pretraining, the run or the file.
+        recipe: of the detector.
+        table, rows: what the detector learns from; with them a pretraining is seen to know nothing of the other rows.
+
     Raises:
-        InputError: there are none, or they are another network's.
+        InputError: there are none, they are another network's, or they know what the detector is judged by.
     """
     if path.is_file():
         return read_user_weights(path), "detector"
@@ -68,7 +75,8 @@ def start_of(path: Path, recipe: MarineRecipe) -> tuple[Mapping[str, Tensor], Ki
         if (found.engine, found.name) != (recipe.model.engine, recipe.model.name):
             raise InputError(f"The pretraining is of {found.name}, and the recipe has {recipe.model.name}", where=path,
                              fix="Pretrain the detector's own backbone")
-        return found.state(), "backbone"
+        fold = found.fold_for(table, rows) if table is not None and rows is not None else 0
+        return found.state(fold), "backbone"
     run = RunFolder.open(path)
     theirs = run.recipe(MarineRecipe)
     if (theirs.model.engine, theirs.model.name) != (recipe.model.engine, recipe.model.name):
