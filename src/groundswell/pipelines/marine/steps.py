@@ -37,13 +37,12 @@ def species(
     """
     from groundswell.pipelines.marine.species import check, load_species
 
-    table = load_species(file)
-    found = check(file or table)
-    tell([f"{one.id:3}  {one.priority:10}{one.common_name:32}{one.scientific_name}" for one in table])
+    found = check(file)  # all of it, before a table that cannot be used at all is refused for the first
     tell([f"Wrong: {line}" for line in found] or ["Nothing is wrong with the table."])
     if found and strict:
         raise InputError(f"{len(found)} thing(s) are wrong with the table of species, first: {found[0]}",
                          where=file or "the shipped table", fix="Mend what is listed above")
+    tell([f"{one.id:3}  {one.priority:10}{one.common_name:32}{one.scientific_name}" for one in load_species(file)])
 
 
 def simulate(
@@ -63,15 +62,16 @@ def simulate(
         list_knobs(SceneRecipe)
         return
     from groundswell.core.recipe import build_recipe
-    from groundswell.pipelines.marine.simulate import simulating
+    from groundswell.pipelines.marine.simulate.simulating import simulate as make
+    from groundswell.pipelines.marine.simulate.video import simulate_video
 
     recipe = build_recipe(SceneRecipe, {}, sets or [], where="--set")
     if video is not None:
-        truth = simulating.simulate_video(recipe, video)
+        truth = simulate_video(recipe, video)
         tell([f"Wrote {video}: simulated, {truth['track'].nunique()} animals. Next: groundswell marine track MODEL "
               f"{video}"])
         return
-    images = simulating.simulate(recipe, needed(out, "The folder for the simulated images", "marine simulate",
+    images = make(recipe, needed(out, "The folder for the simulated images", "marine simulate",
                                                 "groundswell marine simulate FOLDER"))
     tell([f"Simulated {len(images)} images of {images.images['clip'].nunique()} clips with {len(images.boxes)} boxes.",
           f"Next: groundswell marine train nano --set data.images={out}"])

@@ -17,8 +17,6 @@ from groundswell.pipelines.marine.image_files import READABLE, read_image
 from groundswell.pipelines.marine.images import ImageSet
 
 
-
-
 def predict_with(model: Path, inputs: Sequence[Path], *, out: Path, aggregate: str = "average", fold: int = 0,
                  batch_size: int = 16, device: str = "auto", plot: Path | None = None) -> int:
     """Find animals in images, folders of images, or sets; the exit status: 0, or 1 if an image could not be read.

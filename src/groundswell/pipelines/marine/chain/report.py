@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,31 @@ _PAGES = ("report.html", "selection.html")
 _PICTURES = {"map50": "mAP50", "recall": "recall"}
 
 
-def write_chain_report(out: Path, recipe: MarineRecipe, stages: Sequence[Stage]) -> Path:
-    """Write ``report.html`` and ``chain.json`` of what is done so far; the page's path."""
+@dataclass(frozen=True)
+class Section:
+    """Something to tell after the stages: sentences and pictures, each as (PNG bytes, caption)."""
+
+    title: str
+    lines: Sequence[str]
+    pictures: Sequence[tuple[bytes, str]] = ()
+
+    @property
+    def shown(self) -> list[dict[str, str]]:
+        """Pictures as the page embeds them."""
+        return [{"source": embed(png, "png"), "alt": caption, "caption": caption} for png, caption in self.pictures]
+
+
+def write_chain_report(out: Path, recipe: MarineRecipe, stages: Sequence[Stage], *, to: Path | None = None,
+                       also: Sequence[Section] = ()) -> Path:
+    """Write ``report.html`` and ``chain.json`` of what is done so far; the page's path.
+
+    Args:
+        out: folder of the chain.
+        recipe: of the chain.
+        stages: all of them.
+        to: folder for the page, if it is not the chain's; one that the chain's folder is below.
+        also: what is to be told after the stages.
+    """
     facts = {stage.name: read_json(out / stage.name / DONE) for stage in stages
              if (out / stage.name / DONE).exists()}
     simulated = bool(ImageSet.open(Path(recipe.data.images)).simulated)
@@ -31,14 +55,15 @@ def write_chain_report(out: Path, recipe: MarineRecipe, stages: Sequence[Stage])
     loader = ChoiceLoader([PackageLoader("groundswell.pipelines.marine"), PackageLoader("groundswell.evaluate")])
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True,
                               lstrip_blocks=True)
-    rows = [_row(stage, facts.get(stage.name), out) for stage in stages]
+    folder = Path(to or out).resolve()
+    rows = [_row(stage, facts.get(stage.name), out, folder) for stage in stages]
     page = environment.get_template("chain.html.j2").render(
         title="From images to a deployed detector", done=list(facts), stages=list(stages),
         model=f"{recipe.model.engine} {recipe.model.name}", size=recipe.data.size,
         minutes=f"{sum(fact['seconds'] for fact in facts.values()) / 60:.1f}", simulated=simulated,
-        allow_leakage=recipe.split.allow_leakage, confidence=recipe.evaluate.confidence, rows=rows,
+        allow_leakage=recipe.split.allow_leakage, confidence=recipe.evaluate.confidence, rows=rows, also=also,
         curve=_curve(facts), recipe_yaml=dump_recipe(recipe))
-    path = out / "report.html"
+    path = folder / "report.html"
     write_text(path, page)
     return path
 
@@ -54,19 +79,19 @@ def _text(estimate: dict[str, Any] | None) -> str:
     return f"{decimal(estimate['value'])}{inside}"
 
 
-def _row(stage: Stage, fact: dict[str, Any] | None, out: Path) -> dict[str, Any]:
+def _row(stage: Stage, fact: dict[str, Any] | None, out: Path, folder: Path) -> dict[str, Any]:
     if fact is None:
         return {"name": stage.name, "title": stage.title, "map50": "—", "recall": "—", "minutes": "not done",
                 "start": "", "lines": [], "pictures": [], "page": ""}
     start = Path(str(fact.get("start", "")))
-    scores = fact.get("scores", {})
+    scores, place = fact.get("scores", {}), (out / stage.name).resolve()
     return {"name": stage.name, "title": fact["title"], "map50": _text(scores.get("map50")),
             "recall": _text(scores.get("recall")), "minutes": f"{fact['seconds'] / 60:.1f}",
             "start": str(start.relative_to(out) if start.is_relative_to(out) else start) if fact.get("start") else "",
             "lines": fact["lines"], "pictures": [
                 {"source": embed((out / stage.name / name).read_bytes(), "png"), "alt": caption, "caption": caption}
                 for name, caption in fact.get("pictures", {}).items() if (out / stage.name / name).is_file()],
-            "page": next((f"{stage.name}/{name}" for name in _PAGES if (out / stage.name / name).is_file()), "")}
+            "page": next((str((place / name).relative_to(folder)) for name in _PAGES if (place / name).is_file()), "")}
 
 
 def _curve(facts: dict[str, dict[str, Any]]) -> str:
