@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from groundswell.core.files import atomic_path, write_bytes, write_json
 from groundswell.evaluate.figures import BLUE, GREY, panels, png_of
@@ -117,6 +118,7 @@ def _bars(rows: pd.DataFrame, name: str, column: str, title: str,
         axes.invert_yaxis()
         axes.margins(x=0.15)
         axes.grid(axis="y", visible=False)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(title)
 
     return draw
@@ -137,6 +139,7 @@ def _boxes_of_images(images: ImageSet, title: str) -> Callable[[Axes], None]:
         axes.bar(np.arange(len(values)), values, color=BLUE, width=0.8)
         axes.set(title=f"{title}annotated images by number of boxes", xlabel="boxes on an image", ylabel="images")
         axes.grid(axis="x", visible=False)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
     return draw
 
