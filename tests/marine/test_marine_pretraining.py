@@ -195,6 +195,16 @@ def test_a_fit_that_was_cut_short_ends_with_the_same_weights(done: tuple[MarineR
         out / "fold-1" / "logs" / "steps.csv").read_bytes()
 
 
+@pytest.mark.slow
+def test_two_processes_learn_together(images: ImageSet, tmp_path: Path) -> None:
+    recipe = _recipe(images, train={"devices": 2, "accelerator": "cpu"}, pretrain={"batch_size": 4})
+    said = " ".join(pretrain(recipe, tmp_path / "out", quiet=True))
+    steps = pd.read_csv(tmp_path / "out" / "fold-1" / "logs" / "steps.csv")
+    # Twelve images, four for each process at once: two steps an epoch, each over the keys of both.
+    assert len(steps) == 4 and np.isfinite(steps["loss"]).all() and "batch of 8" in said
+    assert len(backbone_state(tmp_path / "out")) == Pretrained.open(tmp_path / "out").keys
+
+
 def test_prepared_images_are_not_prepared_again(images: ImageSet, tmp_path: Path) -> None:
     prepared = prepare_set(images, tmp_path / "prepared", quiet=True)
     rows = np.arange(1)

@@ -182,7 +182,7 @@ def _keep(run: RunFolder, recipe: MarineRecipe, learnt: Learnt) -> Pretrained:
 
 def _sentences(recipe: MarineRecipe, learnt: Learnt, pretrained: Pretrained, fitted: list[FitResult]) -> list[str]:
     images, clips = learnt.left_out()
-    few, batch = len(learnt.folds[0]), training_of(recipe, learnt, 0).batch_size
+    few, batch = len(learnt.folds[0]), training_of(recipe, learnt, 0).batch_size * recipe.train.devices
 
     def share(name: str) -> str:
         return f"{100 * math.fsum(result.metrics[name] for result in fitted) / len(fitted):.0f} %"
