@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from groundswell.core.files import write_bytes
+from groundswell.evaluate.calibration import Calibration
 from groundswell.evaluate.detection_counts import LEVELS
 from groundswell.evaluate.detection_parts import ClassRow
 from groundswell.evaluate.detection_scores import RECALLS
@@ -162,18 +163,22 @@ def levels(axes: Axes, evaluation: DetectionEvaluation) -> None:
 
 def reliability(axes: Axes, evaluation: DetectionEvaluation) -> None:
     """How often a box is right, against its score."""
-    found = evaluation.calibration
-    axes.set_title("Scores as frequencies")
+    reliability_curve(axes, evaluation.calibration, "Scores as frequencies")
+
+
+def reliability_curve(axes: Axes, found: Calibration, title: str, colour: str = BLUE) -> None:
+    """How often a box is right, against its score; a mark's area says how many boxes it stands for."""
+    axes.set_title(title)
     if not found.bins:
         return nothing(axes, found.ece.why)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1.2)
     most = max(b.samples for b in found.bins)
     x, y = [b.confidence for b in found.bins], [b.accuracy.value or 0.0 for b in found.bins]
-    axes.plot(x, y, color=BLUE, linewidth=1, alpha=0.6)
-    axes.scatter(x, y, s=[18 + 110 * b.samples / most for b in found.bins], color=BLUE, alpha=0.75, linewidths=0)
+    axes.plot(x, y, color=colour, linewidth=1, alpha=0.6)
+    axes.scatter(x, y, s=[18 + 110 * b.samples / most for b in found.bins], color=colour, alpha=0.75, linewidths=0)
     for b in found.bins:
         if b.accuracy.low is not None and b.accuracy.high is not None:
-            axes.plot([b.confidence] * 2, [b.accuracy.low, b.accuracy.high], color=BLUE, linewidth=1, alpha=0.6)
+            axes.plot([b.confidence] * 2, [b.accuracy.low, b.accuracy.high], color=colour, linewidth=1, alpha=0.6)
     axes.set(xlabel="score of a box", ylabel="share that is right", xlim=(-0.02, 1.02), ylim=(-0.04, 1.04))
     axes.text(0.03, 0.97, f"expected error {told(found.ece, None)}", transform=axes.transAxes, va="top", fontsize=9)
     return None

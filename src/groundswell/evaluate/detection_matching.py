@@ -35,7 +35,9 @@ class Matches:
         row: row of the image in the predictions, int64, shape (m,).
         label: class, int64, shape (m,); it never falls.
         score: float64, shape (m,); it never rises within a class.
-        state: WRONG, RIGHT or IGNORED at each of :data:`THRESHOLDS`, int8, shape (10, m).
+        state: WRONG, RIGHT or IGNORED at each overlap asked for, :data:`THRESHOLDS` unless others were, int8, shape
+            (overlaps, m).
+        box: position of each among the predictions' boxes, int64, shape (m,).
         true_row, true_label: image and class of each true box that is no crowd, int64, shape (g,).
         rows: images, whether they have boxes or not.
         classes: names.
@@ -45,6 +47,7 @@ class Matches:
     label: Ints
     score: FloatArray
     state: NDArray[np.int8]
+    box: Ints
     true_row: Ints
     true_label: Ints
     rows: int
@@ -53,8 +56,8 @@ class Matches:
     def of_rows(self, rows: NDArray[np.bool_]) -> Matches:
         """Those of the images where the mask, shape (rows,), is true; images keep their numbers."""
         here, there = rows[self.row], rows[self.true_row]
-        return Matches(self.row[here], self.label[here], self.score[here], self.state[:, here], self.true_row[there],
-                       self.true_label[there], self.rows, self.classes)
+        return Matches(self.row[here], self.label[here], self.score[here], self.state[:, here], self.box[here],
+                       self.true_row[there], self.true_label[there], self.rows, self.classes)
 
     def true_boxes(self) -> Ints:
         """True boxes of each class, int64, shape (classes,)."""
@@ -77,13 +80,14 @@ def places(predictions: BoxPredictions, truth: BoxTruth) -> Ints:
     return np.asarray(found, np.int64)
 
 
-def match(predictions: BoxPredictions, truth: BoxTruth, most: int = 100) -> Matches:
+def match(predictions: BoxPredictions, truth: BoxTruth, most: int = 100, overlaps: FloatArray = THRESHOLDS) -> Matches:
     """Match predicted with true boxes.
 
     Args:
         predictions: of any number of images; one that is there twice (two members) counts as two images.
         truth: of at least those images.
         most: boxes of an image and a class that count, the surest ones (COCO's maxDets).
+        overlaps: from which a box is a match, rising, shape (overlaps,).
 
     Raises:
         InputError: the classes differ, or the true boxes of an image are not known.
@@ -98,7 +102,7 @@ def match(predictions: BoxPredictions, truth: BoxTruth, most: int = 100) -> Matc
     key = row[order] * len(truth.classes) + predictions.label[order]
     rank = np.arange(len(key)) - np.searchsorted(key, key)
     order, key = order[rank < most], key[rank < most]
-    state = np.zeros((len(THRESHOLDS), len(order)), np.int8)
+    state = np.zeros((len(overlaps), len(order)), np.int8)
     true_order = np.lexsort((crowd, true_label, true_row))
     true_key = (true_row * len(truth.classes) + true_label)[true_order]
     asked, first = np.unique(true_key, return_index=True)
@@ -107,28 +111,29 @@ def match(predictions: BoxPredictions, truth: BoxTruth, most: int = 100) -> Matc
         if low < high:
             known = true_order[start:stop]
             overlap = iou(predictions.boxes[order[low:high]], true_boxes[known], crowd=crowd[known])
-            state[:, low:high] = _states(overlap, crowd[known])
+            state[:, low:high] = _states(overlap, crowd[known], overlaps)
     final = np.lexsort((-score[order], predictions.label[order]))
     order, state, usual = order[final], state[:, final], ~crowd
-    return Matches(row[order], predictions.label[order], score[order], state, true_row[usual], true_label[usual],
-                   len(place), truth.classes)
+    return Matches(row[order], predictions.label[order], score[order], state, order, true_row[usual],
+                   true_label[usual], len(place), truth.classes)
 
 
-def _states(overlap: FloatArray, crowd: NDArray[np.bool_]) -> NDArray[np.int8]:
+def _states(overlap: FloatArray, crowd: NDArray[np.bool_], overlaps: FloatArray) -> NDArray[np.int8]:
     """What becomes of boxes of one image and class, in the order of their scores.
 
     Args:
         overlap: of each box with each true one, crowds last, shape (d, g).
         crowd: shape (g,).
+        overlaps: from which a box is a match, rising.
 
     Returns:
-        Shape (thresholds, d).
+        Shape (overlaps, d).
     """
-    state = np.zeros((len(THRESHOLDS), len(overlap)), np.int8)
-    free = np.repeat(~crowd[None], len(THRESHOLDS), axis=0)
-    steps = np.arange(len(THRESHOLDS))
-    for d in np.flatnonzero(overlap.max(axis=1) >= THRESHOLDS[0]):
-        enough = overlap[d] >= THRESHOLDS[:, None]
+    state = np.zeros((len(overlaps), len(overlap)), np.int8)
+    free = np.repeat(~crowd[None], len(overlaps), axis=0)
+    steps = np.arange(len(overlaps))
+    for d in np.flatnonzero(overlap.max(axis=1) >= overlaps[0]):
+        enough = overlap[d] >= overlaps[:, None]
         usual = np.where(enough & free, overlap[d], -1.0)
         # Of equal overlaps COCO takes the last.
         best = overlap.shape[1] - 1 - usual[:, ::-1].argmax(axis=1)
