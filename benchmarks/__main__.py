@@ -19,6 +19,7 @@ from benchmarks import (
     geomag_engine,
     geomag_networks,
     loader,
+    marine_detect,
     marine_prepare,
     symae,
     symae_rows,
@@ -34,6 +35,9 @@ KNOWN = {
     "biodiversity_splits": biodiversity_splits.splits, "biodiversity_knndm": biodiversity_knndm.knndm,
     "biodiversity_store": biodiversity_store.store, "biodiversity_place": biodiversity_place.place,
     "marine_prepare": marine_prepare.prepare,
+    "marine_learn_rtdetr": marine_detect.learn("rtdetr"), "marine_learn_yolo": marine_detect.learn("yolo"),
+    "marine_clips_rtdetr": marine_detect.clips("rtdetr"), "marine_clips_yolo": marine_detect.clips("yolo"),
+    "marine_fusion": marine_detect.fusion, "marine_tracking": marine_detect.tracking,
     "symae_step": symae.step, "symae_rows": symae_rows.rows,
     "symae_reference": symae_rows.reference,
 }

@@ -1,0 +1,180 @@
+"""Detectors of both engines: what they learn of simulated clips within the time of a break, and of the six real camera
+clips when each is left out in turn; fusion, calibration and counting on simulated clips."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.geomag import Rows, row
+from groundswell.core.errors import InputError
+from groundswell.core.files import read_json
+from groundswell.core.recipe import build_recipe, load_recipe, shipped_recipe
+from groundswell.core.run import RunFolder
+from groundswell.data.boxes import BoxPredictions, BoxTruth
+from groundswell.evaluate.detection import evaluate_boxes
+from groundswell.pipelines.judge import evaluate_run
+from groundswell.pipelines.marine.chain.calibrating import calibrate_members
+from groundswell.pipelines.marine.chain.fusing import fuse_members
+from groundswell.pipelines.marine.chain.members import Members
+from groundswell.pipelines.marine.detecting import open_detector
+from groundswell.pipelines.marine.fusion import suppressed
+from groundswell.pipelines.marine.images import ImageSet
+from groundswell.pipelines.marine.organise import organise
+from groundswell.pipelines.marine.recipe import MarineRecipe
+from groundswell.pipelines.marine.simulate.recipe import SceneRecipe
+from groundswell.pipelines.marine.simulate.simulating import simulate_set
+from groundswell.pipelines.marine.simulate.video import simulate_video
+from groundswell.pipelines.marine.tracking.recipe import TrackRecipe
+from groundswell.pipelines.marine.tracking.scores import score_tracks
+from groundswell.pipelines.marine.tracking.tracking import track
+from groundswell.pipelines.marine.tracking.video import open_frames
+from groundswell.pipelines.workflow import start_run, train_run
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "marine" / "deepfish_boxes_640"
+ENGINES = {"rtdetr": "rtdetrv2_nano", "yolo": "yolov8n"}
+CLIPS: dict[str, Any] = {"seed": 11, "clips": 60, "frames": 10, "size": (256, 256), "hard": 0.1, "animals": (1, 4)}
+TARGET, MINUTES = 0.5, 90
+VIDEOS, FRAMES = 8, 80
+
+
+def simulated(work: Path) -> ImageSet:
+    """The clips that detectors are compared on, made once."""
+    folder = work / "marine-simulated"
+    return ImageSet.open(folder) if (folder / "images.json").exists() else simulate_set(folder, **CLIPS)
+
+
+def trained(work: Path, engine: str, images: Path, name: str, sets: list[str]) -> tuple[RunFolder, float]:
+    """A trained run (gone on with, if it was begun) and the minutes that its training took."""
+    place = work / f"marine-{name}-{engine}"
+    recipe = load_recipe(MarineRecipe, shipped_recipe("groundswell.pipelines.marine", "nano"), [
+        f"model.engine={engine}", f"model.name={ENGINES[engine]}", f"data.images={images.resolve()}",
+        "train.threads=1", "train.tensorboard=false", *sets])
+    begun = time.perf_counter()
+    run = RunFolder.open(place) if (place / "recipe.yaml").exists() else start_run("marine", recipe, place)
+    train_run(run)
+    return run, (time.perf_counter() - begun) / 60
+
+
+def learn(engine: str) -> Callable[[Path], Rows]:
+    """What an engine learns of simulated clips on one core, with its controls."""
+
+    def measure(work: Path) -> Rows:
+        run, minutes = trained(work, engine, simulated(work).path, "learn", [])
+        evaluate_run(run)
+        facts = read_json(run.path / "metrics.json")
+        value = facts["scores"]["map50"]
+        return [row(f"{engine}, simulated test clips", f"mAP50 {value['value']:.3f} [{value['low']:.3f}, "
+                    f"{value['high']:.3f}] over {facts['groups']} clips", f"at least {TARGET}",
+                    value["value"] >= TARGET),
+                row(f"{engine}, training", f"{minutes:.1f} min on one thread", f"at most {MINUTES} min",
+                    minutes <= MINUTES),
+                *[row(f"{engine}, in words", line) for line in facts["conclusion"]]]
+
+    measure.__doc__ = f"{engine} on simulated clips, one thread: mAP50 on clips that no training saw."
+    return measure
+
+
+def clips(engine: str, epochs: int = 10) -> Callable[[Path], Rows]:
+    """Leave one of six real clips out in turn: AP of the classes that several clips have, and of any fish."""
+
+    def measure(work: Path) -> Rows:
+        if not REAL.is_dir():
+            return [row("real clips", f"not measured: {REAL} is absent")]
+        images = real(work)
+        run, minutes = trained(work, engine, images.path, "clips", [
+            "split.regime=leave_one_out", f"train.epochs={epochs}", "train.monitor=val_loss", "augment.close_mosaic=3"])
+        evaluate_run(run, with_controls=False)
+        facts = read_json(run.path / "metrics.json")
+        told = images.boxes.merge(images.images[["image", "clip"]], on="image")
+        shared = told.groupby("label")["clip"].nunique()
+        named = {images.classes[k]: int(count) for k, count in shared.items() if count > 1}
+        rows = [row(f"{engine}, training", f"{minutes:.1f} min for six fits of {epochs} epochs, one thread")]
+        for one in facts["classes"]:
+            where = f"{named[one['name']]} clips" if one["name"] in named else "in one clip alone: it cannot be learnt"
+            rows.append(row(f"{engine}, {one['name']} ({where})", f"AP50 {_told(one['scores'].get('map50'))}"))
+        fish = as_fish(run, images)
+        return [*rows, row(f"{engine}, any fish", f"AP50 {_told(fish)}", "reported, whatever it is")]
+
+    measure.__doc__ = f"{engine} on the six real camera clips, each left out in turn."
+    return measure
+
+
+def _told(estimate: Any) -> str:
+    if not estimate or estimate["value"] is None:
+        return "not measured"
+    interval = f" [{estimate['low']:.3f}, {estimate['high']:.3f}]" if estimate["low"] is not None else " (no interval)"
+    return f"{estimate['value']:.3f}{interval}"
+
+
+def real(work: Path) -> ImageSet:
+    """The real images as a set."""
+    folder = work / "marine-real"
+    return ImageSet.open(folder) if (folder / "images.json").exists() else organise([REAL], folder, quiet=True).images
+
+
+def as_fish(run: RunFolder, images: ImageSet) -> dict[str, Any]:
+    """mAP50 of one class for all: boxes of all classes, of which overlapping ones are one fish."""
+    from groundswell.pipelines.workflow import load_archive
+
+    found = BoxPredictions.read(run.path / "predictions.parquet")
+    each = []
+    for k in range(len(found)):
+        boxes, score, label = found.of_image(k)
+        each.append(suppressed(boxes, score, np.zeros_like(label), 0.6))
+    one = BoxPredictions.of(found.sample_id, each, ["fish"], note=found.note)
+    table = load_archive(run.path).table
+    names = table.column("sample_id").tolist()
+    known = [images.annotations(name) for name in names]
+    truth = BoxTruth.of(names, [type(a)(a.boxes, np.zeros_like(a.label), a.track, a.crowd) for a in known], ["fish"],
+                        group=table.groups())
+    recipe = run.recipe(MarineRecipe)
+    made: dict[str, Any] = evaluate_boxes(one, truth, table, recipe.evaluate).to_dict()["scores"]["map50"]
+    return made
+
+
+def fusion(work: Path) -> Rows:
+    """Three variants of one detector: their fusion beside the best of them, and calibration before and after."""
+    base, _ = trained(work, "rtdetr", simulated(work).path, "learn", [])
+    paths = []
+    for name, sets in (("recall", ["augment.degrees=10", "augment.scale=0.5"]), ("balanced", []),
+                       ("precision", ["augment.mosaic=0.1", "augment.translate=0.05"])):
+        run, _ = trained(work, "rtdetr", simulated(work).path, f"variant-{name}", [
+            f"model.start={base.path}", "train.epochs=4", "train.learning_rate=3e-4", *sets])
+        paths.append(run.path)
+    members = Members.open(paths)
+    fuse_members(members, work / "marine-fused")
+    difference = read_json(work / "marine-fused" / "fusion.json")["difference"]
+    facts = calibrate_members(members, work / "marine-calibrated")
+    compared = read_json(work / "marine-calibrated" / "calibration.json")
+    gap = compared["difference"]["d_ece"]
+    return [row("fusion less its best member, mAP50", f"{difference['value']:+.4f} [{difference['low']:+.4f}, "
+                f"{difference['high']:+.4f}]", "at least -0.005", difference["value"] >= -0.005),
+            row("D-ECE after less before", f"{gap['value']:+.4f} [{gap['low']:+.4f}, {gap['high']:+.4f}]",
+                "interval below 0", gap["high"] is not None and gap["high"] < 0),
+            *[row("in words", line) for line in facts["lines"][:4]]]
+
+
+def tracking(work: Path) -> Rows:
+    """Animals of simulated films, found by the detector of the first benchmark and followed: IDF1 and counts."""
+    base, _ = trained(work, "rtdetr", simulated(work).path, "learn", [])
+    detector, recipe = open_detector(base.path), TrackRecipe()
+    total = None
+    for number in range(VIDEOS):
+        film = work / f"marine-film-{number}.mp4"
+        scenes = build_recipe(SceneRecipe, {**CLIPS, "seed": 500 + number, "clips": 1, "frames": FRAMES, "fps": 10})
+        truth = simulate_video(scenes, film)
+        frames = open_frames(film, fps=recipe.fps)
+        tracks = track(detector, frames, recipe, classes=detector.classes, keep_boxes=True, quiet=True)
+        if tracks.boxes is None:
+            raise InputError("The tracks' boxes were not kept")
+        score = score_tracks(truth, tracks.boxes, frames=range(0, FRAMES, 2))
+        total = score if total is None else total + score
+    assert total is not None
+    return [row(f"IDF1, {VIDEOS} simulated films", f"{total.idf1:.3f}", "at least 0.7", total.idf1 >= 0.7),
+            row("count error", f"{100 * total.count_error:.0f} %", "at most 15 %", total.count_error <= 0.15),
+            row("MOTA", f"{total.mota:.3f}")]
