@@ -17,7 +17,7 @@ from groundswell.core.errors import InputError
 from groundswell.pipelines.marine.image_files import decode, encode
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.prepare import preparing
-from groundswell.pipelines.marine.prepare.preparing import is_prepared, prepare_set
+from groundswell.pipelines.marine.prepare.preparing import is_prepared, prepare_set, recipe_of
 from groundswell.pipelines.marine.prepare.recipe import PrepareRecipe
 from groundswell.pipelines.marine.prepare.underwater import underwater
 
@@ -61,6 +61,7 @@ def test_the_set_says_what_was_done_and_is_not_corrected_again(images: ImageSet,
     made = prepare_set(images, tmp_path / "out", quiet=True)
     assert made.preparation == {"underwater": {**PrepareRecipe().model_dump(), "of": images.fingerprint()}}
     assert is_prepared(made) and not is_prepared(images)
+    assert recipe_of(made.preparation) == PrepareRecipe() and recipe_of(images.preparation) is None
     before = _contents(made.path)
     with pytest.raises(InputError, match="corrected already"):
         prepare_set(made, tmp_path / "twice", quiet=True)
@@ -70,6 +71,14 @@ def test_the_set_says_what_was_done_and_is_not_corrected_again(images: ImageSet,
     assert _contents(made.path) == before
     with pytest.raises(InputError, match="another set"):
         prepare_set(images, tmp_path / "out", PrepareRecipe(clip=3.0), quiet=True)
+
+
+def test_how_a_set_was_corrected_can_be_read_off_it(images: ImageSet, tmp_path: Path) -> None:
+    recipe = PrepareRecipe(strength=0.7, window=9, tiles=4)
+    prepare_set(images, tmp_path / "out", recipe, quiet=True)
+    assert recipe_of(ImageSet.open(tmp_path / "out").preparation) == recipe
+    with pytest.raises(InputError, match="strenght"):
+        recipe_of({"underwater": {"strenght": 1.0}})
 
 
 def test_earlier_preparations_are_kept(tmp_path: Path) -> None:

@@ -25,8 +25,6 @@ from groundswell.pipelines.marine.engines import build_detector
 from groundswell.pipelines.marine.moco.learnt import Learnt, learnt_from
 from groundswell.pipelines.marine.moco.pretrained import LEARNT, WEIGHTS, Pretrained
 from groundswell.pipelines.marine.moco.task import MocoTask
-from groundswell.pipelines.marine.prepare.preparing import is_prepared
-from groundswell.pipelines.marine.prepare.underwater import underwater
 from groundswell.pipelines.marine.recipe import MarineRecipe
 from groundswell.pipelines.marine.source import DetectionSource
 from groundswell.train.fit import FitResult, fit, load_best
@@ -119,8 +117,7 @@ class PretrainSetup:
 
 def source_of(recipe: MarineRecipe, learnt: Learnt) -> DetectionSource:
     """Images in squares of twice a view's edge, prepared as the detector's are; their boxes are delivered unused."""
-    prepare = underwater if recipe.data.prepare and not is_prepared(learnt.images) else None
-    return DetectionSource(learnt.images, learnt.table, size=ZOOM * recipe.pretrain.size, prepare=prepare)
+    return DetectionSource(learnt.images, learnt.table, size=ZOOM * recipe.pretrain.size, prepare=recipe.data.prepare)
 
 
 def make_task(recipe: MarineRecipe, steps: int) -> MocoTask:

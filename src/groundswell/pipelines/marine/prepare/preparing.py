@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_folder, read_json, write_bytes, write_json
 from groundswell.core.progress import progress, say
+from groundswell.core.recipe import build_recipe
 from groundswell.pipelines.marine.image_files import checksum, encode, read_bytes, read_image
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.images_layout import FACTS, FOLDER, SetFacts
@@ -31,6 +32,20 @@ Work = tuple[str, Path, Path]
 def is_prepared(images: ImageSet) -> bool:
     """Whether the images of a set are corrected already, so that they must not be once more."""
     return UNDERWATER in images.preparation
+
+
+def recipe_of(preparation: Mapping[str, Any]) -> PrepareRecipe | None:
+    """How images were corrected, out of a set's ``preparation``: what a detector that learnt from them must do to
+    others in use. ``None`` where they are as the camera saw them.
+
+    Raises:
+        InputError: what is said of it is no such recipe.
+    """
+    known = preparation.get(UNDERWATER)
+    if known is None:
+        return None
+    return build_recipe(PrepareRecipe, {key: value for key, value in dict(known).items() if key != "of"},
+                        where=f"preparation.{UNDERWATER}")
 
 
 def prepare_set(images: ImageSet, out: Path, recipe: PrepareRecipe = DEFAULT, workers: int = 1, *,
