@@ -9,7 +9,8 @@ PIPELINE = Pipeline(
     title="Detectors of marine species, from underwater images and few labels",
     module="groundswell.pipelines.marine",
     recipe="MarineRecipe",
-    steps=("species", "fathomnet", "deepfish", "simulate", "organise", "convert", "stats", "split", "prepare", "pretrain", "train",
-           "select", "import", "mine", "fuse", "calibrate", "pipeline", "track", "budget", "deploy"),
+    steps=("species", "fathomnet", "deepfish", "simulate", "organise", "convert", "stats", "split", "prepare",
+           "pretrain", "train", "select", "import", "mine", "fuse", "calibrate", "pipeline", "track", "budget",
+           "deploy"),
     extras=("marine", "yolo", "export"),
 )

@@ -152,7 +152,7 @@ def _of_run(run: RunFolder, fold: int, device: str) -> OpenDetector:
     members: list[Member] = []
     facts: dict[str, Any] = {}
     for number in folds:
-        recipe, archive, task = load_task(run.path, "marine", number)
+        recipe, _, task = load_task(run.path, "marine", number)
         assert isinstance(recipe, MarineRecipe) and isinstance(task, DetectionTask)
         members.append(Member(answer_of_task(task, device), task.engine.suppress, recipe.detect))
         facts = task.facts

@@ -25,7 +25,7 @@ FLOOR = 0.001
 """Score from which boxes are kept for evaluation; what lies below can change no score by a visible amount."""
 
 Answer = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
-"""Maps letterboxed images uint8 (b, 3, size, size) to raw boxes (b, q, 4), shares of the input, and scores (b, q, c)."""
+"""Maps letterboxed images uint8 (b, 3, s, s) to raw boxes (b, q, 4), shares of the input, and scores (b, q, c)."""
 
 
 def answer_of_task(task: DetectionTask, device: torch.device | str = "cpu") -> Answer:

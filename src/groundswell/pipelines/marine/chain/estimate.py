@@ -49,7 +49,7 @@ def estimate_chain(recipe: MarineRecipe, out: Path) -> list[str]:
     task = rehearse(WORKFLOW, recipe, archive, manifest)
     found = _measure(recipe, archive, task)
     lines = [f"{recipe.model.name}: {found.parameters:,} parameters; {1e3 * found.train_s:.0f} ms an image in training "
-             f"and {1e3 * found.use_s:.0f} ms in use at {recipe.data.size} pixels, measured here on {_BATCHES} batches; "
+             f"and {1e3 * found.use_s:.0f} ms in use at {recipe.data.size} pixels, measured on {_BATCHES} batches; "
              f"{rows[TRAIN]} images train, {rows[VALIDATION]} validate, {rows[TEST]} test."]
     total_s = total_mib = 0.0
     for stage in stages_of(recipe, out):

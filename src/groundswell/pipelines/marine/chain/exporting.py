@@ -16,6 +16,6 @@ def export_stage(stage: Stage, out: Path, quiet: bool) -> dict[str, Any]:
 
     members = Members.open([out / name for name in stage.needs], stage.recipe)
     ensemble = next((out / name / ENSEMBLE for name in ("calibrate", "fuse") if (out / name / ENSEMBLE).exists()), None)
-    return export_members([(run.path.name, run, weight) for run, weight in zip(members.runs, members.weights,
-                                                                              strict=True)],
-                          stage.recipe, ensemble, out / stage.name)
+    named = [(run.path.name, run, weight) for run, weight in zip(members.runs, members.weights, strict=True)]
+    facts: dict[str, Any] = export_members(named, stage.recipe, ensemble, out / stage.name)
+    return facts
