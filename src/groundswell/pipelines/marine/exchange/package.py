@@ -42,7 +42,8 @@ class Packed:
     left_out: tuple[str, ...]
 
 
-def make_package(images: ImageSet, chosen: Sequence[str], out: Path, species: SpeciesTable | None = None) -> Packed:
+def make_package(images: ImageSet, chosen: Sequence[str], out: Path, species: SpeciesTable | None = None, *,
+                 quiet: bool = False) -> Packed:
     """Pack images for annotation. The same images make the same bytes; the zip is there whole or not at all.
 
     It holds ``images/``, ``thumbnails/``, ``annotations.json`` (COCO, with every category and no box),
@@ -54,6 +55,7 @@ def make_package(images: ImageSet, chosen: Sequence[str], out: Path, species: Sp
         chosen: names of images, in the order they are to be looked at.
         out: the zip.
         species: the table; Groundswell's own when absent.
+        quiet: no progress on stderr.
 
     Raises:
         InputError: no image or one twice is chosen, one is not in the set, or none can be read.
@@ -70,7 +72,7 @@ def make_package(images: ImageSet, chosen: Sequence[str], out: Path, species: Sp
     left_out: list[str] = []
     with atomic_path(Path(out)) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         members = _Members(archive)
-        with progress(len(chosen), "Packing", "images") as bar:
+        with progress(len(chosen), "Packing", "images", quiet=quiet) as bar:
             for name in chosen:
                 try:
                     packed.append(_image(members, images.file(name), name))
@@ -119,13 +121,14 @@ def _image(members: _Members, path: Path, name: str) -> dict[str, Any]:
     data = read_bytes(path)
     picture = decode(data, path)
     members.add(f"images/{name}{path.suffix}", data)
-    members.add(f"thumbnails/{name}.jpg", encode(_small(picture)))
+    members.add(f"thumbnails/{name}.jpg", encode(thumbnail(picture)))
     return {"image": name, "file": f"images/{name}{path.suffix}", "width": picture.shape[1], "height": picture.shape[0]}
 
 
-def _small(picture: Picture) -> Picture:
+def thumbnail(picture: Picture, edge: int = THUMBNAIL) -> Picture:
+    """A picture made smaller, so that its longer edge is ``edge`` pixels; a smaller one stays as it is."""
     height, width = picture.shape[:2]
-    ratio = min(1.0, THUMBNAIL / max(height, width))
+    ratio = min(1.0, edge / max(height, width))
     size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
     made: Picture = cv2().resize(picture, size, interpolation=cv2().INTER_AREA)
     return made
