@@ -82,7 +82,7 @@ class OpenDetector:
                 weights.append(member.weight)
                 for part, one in zip(parts, decoded(boxes, scores, size=seen.shape[-1], suppress=member.suppress,
                                                     detect=member.detect), strict=True):
-                    part.append((one.boxes if view is None else view.back(one.boxes), one.score, one.label))
+                    part.append((one.boxes if view is None else view.back(one.boxes, self.size), one.score, one.label))
         found = []
         for part, (_, placed) in zip(parts, fitted, strict=True):
             boxes, score, label = part[0] if len(part) == 1 else fuse_image(part, weights, self.fuse)
