@@ -48,11 +48,6 @@ def outputs(layers: int = 3, queries: int = 9, classes: int = 3) -> tuple[Tensor
     return torch.randn(layers, 3, queries, classes, generator=generator), torch.cat([centre, edge / 2 + 0.05], -1)
 
 
-def terms(logits: Tensor, boxes: Tensor, truth: loss.Truth) -> Tensor:
-    pairs = loss.match(logits, boxes, truth)
-    return torch.stack(loss.criterion(logits, boxes, truth, pairs, loss.judged(boxes, truth), truth.number))
-
-
 def test_no_network_is_asked_for_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any, **__: Any) -> Any:
         raise AssertionError("a connection was opened")
@@ -69,19 +64,18 @@ def test_the_sizes_are_the_published_ones() -> None:
     assert (SHAPES["rtdetrv2_r50"].layers, SHAPES["rtdetrv2_r34"].layers, SHAPES["rtdetrv2_r101"].hidden) == (6, 4, 384)
 
 
-@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0)])
-def test_the_loss_is_the_one_of_the_published_network(weights: tuple[float, ...]) -> None:
+def test_the_loss_is_the_one_of_the_published_network() -> None:
     """With weights of one it is what transformers computes, encoder's choice and both layers together."""
     from transformers.loss.loss_rt_detr import RTDetrForObjectDetectionLoss
 
-    _, boxes, label, _ = scene()
-    truth = loss.truth_of(boxes, label, torch.tensor(weights), None)
+    _, boxes, label, weight = scene()
+    truth = loss.truth_of(boxes, label, weight, None)
     logits, places = outputs()
     there = [{"class_labels": label[i][label[i] >= 0], "boxes": truth.boxes[i][truth.there[i]]} for i in range(3)]
     theirs, _, _ = RTDetrForObjectDetectionLoss(
         logits[-1], there, torch.device("cpu"), places[-1], nano().model.config, logits[1:].transpose(0, 1),
         places[1:].transpose(0, 1), enc_topk_logits=logits[0], enc_topk_bboxes=places[0])
-    assert terms(logits, places, truth).sum() == pytest.approx(float(theirs), rel=1e-5)
+    assert loss.learnt(logits, places, truth).sum() == pytest.approx(float(theirs), rel=1e-5)
 
 
 def test_boxes_are_matched_at_the_least_cost() -> None:
@@ -114,12 +108,12 @@ def test_boxes_are_matched_at_the_least_cost() -> None:
 def test_padding_and_images_without_weight_count_for_nothing() -> None:
     _, boxes, label, weight = scene()
     logits, places = outputs()
-    whole = terms(logits[:, :2], places[:, :2], loss.truth_of(boxes[:2], label[:2], weight[:2], None))
+    whole = loss.learnt(logits[:, :2], places[:, :2], loss.truth_of(boxes[:2], label[:2], weight[:2], None))
     wide = torch.cat([boxes, torch.rand(3, 4, 4)], 1), torch.cat([label, torch.full((3, 4), -1)], 1)
-    padded = terms(logits, places, loss.truth_of(*wide, torch.tensor([1.0, 1, 0]), None))
+    padded = loss.learnt(logits, places, loss.truth_of(*wide, torch.tensor([1.0, 1, 0]), None))
     assert torch.allclose(whole, padded, rtol=1e-6)
-    assert torch.allclose(terms(logits, places, loss.truth_of(boxes, label, 3 * weight, None)),
-                          terms(logits, places, loss.truth_of(boxes, label, weight, None)), rtol=1e-6)
+    assert torch.allclose(loss.learnt(logits, places, loss.truth_of(boxes, label, 3 * weight, None)),
+                          loss.learnt(logits, places, loss.truth_of(boxes, label, weight, None)), rtol=1e-6)
 
 
 def test_nothing_inside_an_ignored_region_is_a_false_alarm() -> None:
@@ -128,16 +122,16 @@ def test_nothing_inside_an_ignored_region_is_a_false_alarm() -> None:
     nowhere = torch.zeros(3, 1, 4), torch.full((3, 1), -1)
     everywhere = torch.tensor([[[-1.0, -1, 2, 2]]]).expand(3, 1, 4), torch.full((3, 1), -2)
     weight = torch.ones(3)
-    assert terms(logits, places, loss.truth_of(*nowhere, weight, None))[0] > 1
-    assert terms(logits, places, loss.truth_of(*everywhere, weight, None)).sum() == 0
+    assert loss.learnt(logits, places, loss.truth_of(*nowhere, weight, None))[0] > 1
+    assert loss.learnt(logits, places, loss.truth_of(*everywhere, weight, None)).sum() == 0
 
 
 def test_class_weights_weigh_boxes_of_their_class() -> None:
     _, boxes, label, weight = scene()
     logits, places = outputs()
-    one = terms(logits, places, loss.truth_of(boxes, label, weight, torch.ones(3)))
-    assert torch.allclose(one, terms(logits, places, loss.truth_of(boxes, label, weight, None)))
-    more = terms(logits, places, loss.truth_of(boxes, label, weight, torch.tensor([1.0, 4, 1])))
+    one = loss.learnt(logits, places, loss.truth_of(boxes, label, weight, torch.ones(3)))
+    assert torch.allclose(one, loss.learnt(logits, places, loss.truth_of(boxes, label, weight, None)))
+    more = loss.learnt(logits, places, loss.truth_of(boxes, label, weight, torch.tensor([1.0, 4, 1])))
     assert bool((more > one).all())
 
 
@@ -262,15 +256,6 @@ def test_images_at_a_tie_are_known() -> None:
         assert engine.settled(x).tolist() == [False, False]
     few = nano(queries=60)
     assert few.eval().settled(torch.rand(1, 3, 32, 32)).tolist() == [True]  # all tokens are queries
-
-
-def test_boxes_can_be_taught_to_more_tokens_of_the_encoder_than_to_queries() -> None:
-    _, boxes, label, weight = scene()
-    truth = loss.repeated(loss.truth_of(boxes, label, weight, None), 3)
-    logits, places = outputs(layers=1)
-    pairs = loss.match(logits, places, truth)
-    assert len(pairs.query) == 9 and truth.number == 9
-    assert torch.equal(truth.boxes[0, 0], truth.boxes[0, 2]) and not torch.equal(truth.boxes[0, 2], truth.boxes[0, 3])
 
 
 def test_an_unknown_network_or_size_is_refused() -> None:

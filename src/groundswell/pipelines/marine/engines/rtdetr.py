@@ -10,15 +10,7 @@ import torch
 from torch import Tensor
 
 from groundswell.pipelines.marine.detector import Engine, Raw
-from groundswell.pipelines.marine.engines.rtdetr_loss import (
-    Pairs,
-    Truth,
-    corners,
-    criterion,
-    learnt,
-    repeated,
-    truth_of,
-)
+from groundswell.pipelines.marine.engines.rtdetr_loss import Pairs, Truth, corners, criterion, learnt, truth_of
 from groundswell.pipelines.marine.engines.rtdetr_shapes import network, shape_of
 
 ANCHOR = 0.05
@@ -220,9 +212,9 @@ class RtDetr(Engine):
             first = noised[0].shape[1]
         logits, places = self._decode(chosen, content, start, mask)
         logits, places = logits.float(), places.float()
-        own, where = logits[:, :, first:], places[:, :, first:]
-        proposed = chosen.logits.float()[None], chosen.start.float().sigmoid()[None]
-        terms = learnt(*proposed, repeated(truth, self.shape.choices)) + learnt(own, where, truth)
+        own = torch.cat([chosen.logits.float()[None], logits[:, :, first:]])
+        where = torch.cat([chosen.start.float().sigmoid()[None], places[:, :, first:]])
+        terms = learnt(own, where, truth)
         found = dict(zip(("class", "box", "overlap"), terms, strict=True))
         found["denoising"] = self._denoising(logits[:, :, :first], places[:, :, :first], truth, noised)
         raw = Raw(corners(where[-1].detach()).clamp(0, 1), own[-1].detach().sigmoid())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -72,14 +72,6 @@ def truth_of(boxes: Tensor, label: Tensor, weight: Tensor, class_weight: Tensor 
     if class_weight is not None:
         gain = gain * class_weight.float()[labels]
     return Truth(centred * there.unsqueeze(-1), labels, there, gain, weight, ignored * real.unsqueeze(-1), number)
-
-
-def repeated(truth: Truth, times: int) -> Truth:
-    """Each box so many times over, for so many queries to match it."""
-    if times == 1:
-        return truth
-    often = {name: getattr(truth, name).repeat_interleave(times, 1) for name in ("boxes", "label", "there", "gain")}
-    return replace(truth, **often, number=truth.number * times)
 
 
 def corners(boxes: Tensor) -> Tensor:

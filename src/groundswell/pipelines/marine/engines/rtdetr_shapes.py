@@ -37,7 +37,6 @@ class Shape:
         layers: of the decoder.
         queries: most boxes of an image.
         denoising: noised true boxes in training, about so many of each kind (near ones and far ones); 0: none.
-        choices: tokens of the encoder that each true box is taught to; the decoder is taught one query for each.
     """
 
     layer: str
@@ -54,7 +53,6 @@ class Shape:
     layers: int = 6
     queries: int = 300
     denoising: int = 100
-    choices: int = 1
 
 
 _BASIC, _DEEP = (64, 128, 256, 512), (256, 512, 1024, 2048)
