@@ -2,7 +2,9 @@
 
 Scores before and after are compared on the same boxes and in the same resamples of whole groups (clips), so that the
 difference has an interval of its own. Boxes take part whose score is :data:`LEAST` or more before or after: nobody uses
-weaker ones, they are nearly all wrong, and there are so many that they would hide the error of the others.
+weaker ones, they are nearly all wrong, and there are so many that they would hide the error of the others. An error
+that cannot be below 0 leans upwards in resamples, the more so the smaller it is: the interval of the difference says
+rather too little for calibration than too much.
 """
 
 from __future__ import annotations
@@ -104,9 +106,6 @@ class Comparison:
         lines = [f"{over}, the expected calibration error (D-ECE) of {one.boxes} boxes with a score of {LEAST:g} or "
                  f"more, right from an overlap of {self.overlap:g} on, is {told(one.before.ece, self.confidence)} "
                  f"before and {told(one.after.ece, self.confidence)} after calibration.", self._verdict()]
-        if self.seen:
-            lines.append(f"Calibration was fitted on {len(self.seen)} of these clips, so the numbers after it are too "
-                         "hopeful.")
         if 1 < self.groups < FEW_GROUPS:
             lines.append(f"The intervals cannot be trusted: {self._clips()} say little of how clips differ.")
         lines.append("; ".join(
@@ -124,6 +123,9 @@ class Comparison:
         if difference.low is None or difference.high is None:
             return (f"The D-ECE changes by {_signed(difference)}, without an interval ({difference.why}): whether "
                     "calibration helps with other clips is not known.")
+        if self.seen:
+            return (f"Calibration was fitted on {len(self.seen)} of these {self._clips()}: the difference of the "
+                    f"D-ECE, {_signed(difference)}, is too hopeful and shows nothing of other clips.")
         begins = f"The interval of the difference of the D-ECE, {_signed(difference)},"
         if difference.high < 0:
             return f"{begins} lies below 0: calibration brought scores closer to frequencies in these {self._clips()}."

