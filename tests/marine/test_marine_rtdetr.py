@@ -185,7 +185,7 @@ def test_noised_boxes_tell_the_queries_nothing() -> None:
 
 
 def test_the_first_gradient_reaches_the_backbone() -> None:
-    """The package's own beginning lets a hundredth of it through."""
+    """As the package begins, a thousandth of it would."""
     engine: Any = nano().train()
     engine.losses(*scene())["loss"].backward()
     first = engine.model.backbone.model.embedder.embedder[0].convolution.weight.grad
