@@ -16,7 +16,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 PAGES = Path(__file__).resolve().parent.parent / "pipelines"
-SEED_KEYS = {"das": PAGES / "seed-keys.md", "geomag": PAGES / "geomag-seed-keys.md"}
+SEED_KEYS = {"das": PAGES / "seed-keys.md", "geomag": PAGES / "geomag-seed-keys.md",
+             "marine": PAGES / "marine-seed-keys.md"}
 """By pipeline, the page with the names that its seed gave to keys."""
 
 

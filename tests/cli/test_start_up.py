@@ -64,6 +64,14 @@ def test_doctor_says_what_a_missing_extra_would_enable(monkeypatch: pytest.Monke
     assert "groundswell[das]" in fact.value
 
 
+def test_doctor_knows_the_extras_of_every_pipeline_and_says_which_licence_comes_along() -> None:
+    from groundswell.cli.doctor import EXTRAS
+    from groundswell.core.registry import discover
+
+    assert {extra for pipeline in discover().values() for extra in pipeline.extras} <= set(EXTRAS)
+    assert "AGPL-3.0" in EXTRAS["yolo"][1]
+
+
 def test_bad_input_is_one_paragraph_and_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(tmp_path)]) == 2
     text = capsys.readouterr().err

@@ -10,7 +10,7 @@ from groundswell.core.recipe import describe_recipe
 from groundswell.core.registry import get_pipeline
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "pipelines"
-PAGE, GEOMAG = PAGES / "seed-keys.md", PAGES / "geomag-seed-keys.md"
+PAGE, GEOMAG, MARINE = PAGES / "seed-keys.md", PAGES / "geomag-seed-keys.md", PAGES / "marine-seed-keys.md"
 SEED = {
     "data": "data_dir cache_dir sample_rate window_size stride num_channels batch_size prefetch_batches num_workers",
     "training": "epochs learning_rate weight_decay early_stopping_patience validation_split test_split "
@@ -59,3 +59,17 @@ def test_every_name_of_the_notebooks_is_in_the_table_with_our_default() -> None:
             key = ours.strip("`")
             assert key in defaults, f"{seed}: the recipe has no key {key}"
             assert json.loads(defaults[key]) == json.loads(here.strip("`")), f"{key} defaults to {defaults[key]}"
+
+
+def test_our_keys_for_those_of_the_marine_scripts_exist_with_the_defaults_of_the_table() -> None:
+    defaults = {key: default for key, _, default, _ in describe_recipe(get_pipeline("marine").recipe_class())}
+    checked = 0
+    for seed, ours, _, here, remark in rows(MARINE):
+        if ours.startswith("`--") or ours == "(none)":
+            assert here == "(none)" and remark, f"{seed}: no key, no default and no reason"
+            continue
+        key = ours.strip("`")
+        assert key in defaults, f"{seed}: the recipe has no key {key}"
+        assert json.loads(defaults[key]) == json.loads(here.strip("`")), f"{key} defaults to {defaults[key]}"
+        checked += 1
+    assert checked > 60

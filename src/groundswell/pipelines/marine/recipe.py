@@ -234,6 +234,49 @@ class VariantRecipe(RecipePart):
     """Its weight in the fusion."""
 
 
+class RecallRecipe(VariantRecipe):
+    """The member that would rather look twice."""
+
+    confidence: float = Field(0.15, ge=0, le=1)
+    """Score from which its boxes are fused."""
+    iou: float = Field(0.4, gt=0, le=1)
+    """Overlap above which the weaker of two of its boxes is dropped."""
+    augmentation: Level = "heavy"
+    """light, medium or heavy; see docs."""
+    class_weights: Literal["default", "balanced", "critical_heavy"] = "balanced"
+    """See sampling.class_weights."""
+    weight: float = Field(0.3, gt=0)
+    """Its weight in the fusion."""
+
+
+class BalancedRecipe(VariantRecipe):
+    """The member between the two others."""
+
+    confidence: float = Field(0.25, ge=0, le=1)
+    """Score from which its boxes are fused."""
+    iou: float = Field(0.5, gt=0, le=1)
+    """Overlap above which the weaker of two of its boxes is dropped."""
+    augmentation: Level = "medium"
+    """light, medium or heavy; see docs."""
+    weight: float = Field(0.4, gt=0)
+    """Its weight in the fusion."""
+
+
+class PrecisionRecipe(VariantRecipe):
+    """The member that would rather be right."""
+
+    confidence: float = Field(0.4, ge=0, le=1)
+    """Score from which its boxes are fused."""
+    iou: float = Field(0.6, gt=0, le=1)
+    """Overlap above which the weaker of two of its boxes is dropped."""
+    augmentation: Level = "light"
+    """light, medium or heavy; see docs."""
+    class_weights: Literal["default", "balanced", "critical_heavy"] = "critical_heavy"
+    """See sampling.class_weights."""
+    weight: float = Field(0.3, gt=0)
+    """Its weight in the fusion."""
+
+
 class VariantsRecipe(RecipePart):
     """The three variants and how they are trained; names are the seed's."""
 
@@ -244,13 +287,11 @@ class VariantsRecipe(RecipePart):
     networks: tuple[str, ...] = ()
     """Networks that each variant is trained of, such as yolov8x and yolo11x for the shore; empty: model.name alone.
     One that is not model.name starts from chance, for the specialised weights are another network's."""
-    recall: VariantRecipe = VariantRecipe(confidence=0.15, iou=0.4, augmentation="heavy", class_weights="balanced",
-                                          weight=0.3)
+    recall: RecallRecipe = RecallRecipe()
     """High recall."""
-    balanced: VariantRecipe = VariantRecipe(confidence=0.25, iou=0.5, augmentation="medium", weight=0.4)
+    balanced: BalancedRecipe = BalancedRecipe()
     """Balanced."""
-    precision: VariantRecipe = VariantRecipe(confidence=0.40, iou=0.6, augmentation="light",
-                                             class_weights="critical_heavy", weight=0.3)
+    precision: PrecisionRecipe = PrecisionRecipe()
     """High precision."""
 
 
@@ -320,6 +361,16 @@ class ExportRecipe(RecipePart):
     """Memory of TensorRT while it builds."""
 
 
+class MarineSplitRecipe(SplitRecipe):
+    """Who may see what: whole clips, dives or deployments are held out."""
+
+    validation: float = Field(0.15, gt=0, lt=1)
+    """Share of all groups for validation (grouped), of a fold's training groups (kfold, leave_one_out), or of samples
+    (other regimes); the best epoch, calibration and thresholds are chosen on it."""
+    test: float = Field(0.15, ge=0, lt=1)
+    """Share of all groups for the test (grouped), or of samples (other regimes)."""
+
+
 class BudgetRecipe(RecipePart):
     """What a camera station may spend; names are the seed's."""
 
@@ -354,7 +405,7 @@ class MarineRecipe(RecipePart):
     """How training images are changed."""
     sampling: SamplingRecipe = SamplingRecipe()
     """How often training sees an image."""
-    split: SplitRecipe = SplitRecipe(validation=0.15, test=0.15)
+    split: MarineSplitRecipe = MarineSplitRecipe()
     """Who may see what: whole clips, dives or deployments are held out."""
     loader: LoaderRecipe = LoaderRecipe()
     """How images get from files into batches."""
