@@ -55,7 +55,8 @@ def test_frequencies_stay_what_they_are():
     assert not compared.helped and any("does not lie below 0" in line for line in compared.sentences())
 
 
-@given(st.lists(st.integers(1, 999).map(lambda k: k / 1000), min_size=2, max_size=30), st.floats(0.05, 5), st.floats(-3, 3))
+@given(st.lists(st.integers(1, 999).map(lambda k: k / 1000), min_size=2, max_size=30), st.floats(0.05, 5),
+       st.floats(-3, 3))
 def test_boxes_of_a_class_keep_their_order(score, slope, offset):
     found = Calibrator("platt", ("fish",), np.array([[slope, offset]]), np.array([True]), np.array([9]), np.array([3]),
                        ("a",))
@@ -143,7 +144,8 @@ def _damage(change):
     lambda f: f.pop("method"), lambda f: f.update(method="isotonic"), lambda f: f.update(classes=3),
     lambda f: f["classes"][0].update(slope=-1.0), lambda f: f["classes"][0].update(slope="steep"),
     lambda f: f["classes"][1].update(offset=float("nan")), lambda f: f["classes"][2].pop("name"),
-    lambda f: f.update(clips=None), lambda f: f["classes"][0].update(slope=None)])
+    lambda f: f.update(clips=None), lambda f: f["classes"][0].update(own="yes"),
+    lambda f: f["classes"][0].update(slope=None)])
 def test_a_damaged_calibration_is_refused(change):
     with pytest.raises(InputError, match="calibration is damaged"):
         Calibrator.from_dict(_damage(change))
@@ -217,7 +219,8 @@ def test_rare_classes_share_and_nothing_right_is_told():
     assert wrong.sentences()[0].startswith("No threshold could be chosen")
 
 
-@given(st.lists(st.tuples(st.integers(1, 2**20).map(lambda k: k / 2**20), st.booleans(), st.integers(0, 2)), min_size=1, max_size=60),
+@given(st.lists(st.tuples(st.integers(1, 2**20).map(lambda k: k / 2**20), st.booleans(), st.integers(0, 2)),
+                min_size=1, max_size=60),
        st.sampled_from(["f1", "recall", "precision"]))
 def test_a_threshold_reads_the_same_in_float32(rows, optimise):
     """Boxes are compared with thresholds in float32 where they are used: no box may change sides."""

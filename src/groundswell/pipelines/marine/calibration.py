@@ -130,9 +130,11 @@ class Calibrator:
             if facts["method"] not in get_args(Method):
                 raise ValueError(f"there is no method {facts['method']!r}")
             rows = list(facts["classes"])
+            if not all(isinstance(row["own"], bool) for row in rows):
+                raise ValueError("'own' is true or false")
             return cls(facts["method"], tuple(str(row["name"]) for row in rows),
                        np.array([[float(row["slope"]), float(row["offset"])] for row in rows]).reshape(-1, 2),
-                       np.array([bool(row["own"]) for row in rows], bool),
+                       np.array([row["own"] for row in rows], bool),
                        np.array([int(row["boxes"]) for row in rows], np.int64),
                        np.array([int(row["right"]) for row in rows], np.int64),
                        tuple(str(clip) for clip in facts["clips"]), str(facts["why"]))

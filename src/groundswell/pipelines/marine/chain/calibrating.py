@@ -63,7 +63,7 @@ def calibrate_members(members: Members, folder: Path, *, quiet: bool = False) ->
     compared = compare_calibration(raw["predictions"], after["predictions"], tested, recipe.evaluate,
                                    overlap=recipe.calibrate.iou, seed=recipe.split.seed)
     plain = members.predictions("predictions")[members.best()]
-    says = [*compared.sentences(), note,
+    says = [*compared.sentences(), note, *calibrator.sentences(),
             told(against(members, after["predictions"], plain), "the best member in validation, looking once",
                  "With views, mAP50 is"), *thresholds.sentences()]
     compared.draw(folder / "reliability.png")
