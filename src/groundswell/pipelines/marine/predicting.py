@@ -71,7 +71,14 @@ def predict_rows(recipe: MarineRecipe, table: SampleTable, source: DetectionSour
                  device: torch.device | str = "cpu", note: dict[str, Any] | None = None) -> BoxPredictions:
     """Boxes of the images at ``rows`` of a table, in pixels of the original images."""
     assert isinstance(task, DetectionTask)
-    answer, suppress = answer_of_task(task, device), task.engine.suppress
+    return answered_rows(recipe, table, source, answer_of_task(task, device), rows, suppress=task.engine.suppress,
+                         fold=fold, member=member, note=note)
+
+
+def answered_rows(recipe: MarineRecipe, table: SampleTable, source: DetectionSource, answer: Answer,
+                  rows: NDArray[np.int64], *, suppress: bool, fold: int = -1, member: str = "model",
+                  note: dict[str, Any] | None = None) -> BoxPredictions:
+    """As :func:`predict_rows`, whatever answers: a task or an exported file."""
     names = table.column("sample_id").to_numpy(object)
     found: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
     batches, weights = Order(rows, recipe.train.batch_size, recipe.train.seed, shuffle=False).epoch(0)
