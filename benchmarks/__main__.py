@@ -21,6 +21,7 @@ from benchmarks import (
     loader,
     marine_detect,
     marine_prepare,
+    marine_pretraining,
     symae,
     symae_rows,
 )
@@ -34,7 +35,7 @@ KNOWN = {
     "geomag_workers": geomag_engine.workers, "geomag_memory": geomag_engine.memory, "geomag_study": geomag_engine.study,
     "biodiversity_splits": biodiversity_splits.splits, "biodiversity_knndm": biodiversity_knndm.knndm,
     "biodiversity_store": biodiversity_store.store, "biodiversity_place": biodiversity_place.place,
-    "marine_prepare": marine_prepare.prepare,
+    "marine_prepare": marine_prepare.prepare, "marine_pretraining": marine_pretraining.pretraining,
     "marine_learn_rtdetr": marine_detect.learn("rtdetr"), "marine_learn_yolo": marine_detect.learn("yolo"),
     "marine_clips_rtdetr": marine_detect.clips("rtdetr"), "marine_clips_yolo": marine_detect.clips("yolo"),
     "marine_fusion": marine_detect.fusion, "marine_tracking": marine_detect.tracking,
