@@ -14,8 +14,12 @@ CLASSES = ("Lionfish", "Grouper", "Shark")
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def swim(seed: int, *, animals: int = 12, seconds: float = 40.0, fps: float = 5.0) -> pd.DataFrame:
-    """True boxes: frame, track, label, left, top, right, bottom; each animal crosses the picture once, with turns."""
+def swim(seed: int, *, animals: int = 12, seconds: float = 40.0, fps: float = 5.0,
+         pace: tuple[float, float] = (0.05, 0.25)) -> pd.DataFrame:
+    """True boxes: frame, track, label, left, top, right, bottom.
+
+    Each animal crosses the picture once, while it swings up and down ``pace`` times in a second.
+    """
     rng = np.random.default_rng(seed)
     rows = []
     for animal in range(animals):
@@ -24,10 +28,10 @@ def swim(seed: int, *, animals: int = 12, seconds: float = 40.0, fps: float = 5.
         speed, start = rng.uniform(60, 140), rng.uniform(0, seconds * 0.6)
         way = float(rng.choice([-1, 1]))
         at = np.array([0.0 if way > 0 else WIDTH, rng.uniform(80, HEIGHT - 80)])
-        swing, pace = rng.uniform(10, 60), rng.uniform(0.1, 0.4)
+        swing, turns = rng.uniform(10, 60), rng.uniform(*pace)
         for frame in range(int(start * fps), int(seconds * fps)):
             age = frame / fps - start
-            centre = at + np.array([way * speed * age, swing * np.sin(2 * np.pi * pace * age)])
+            centre = at + np.array([way * speed * age, swing * np.sin(2 * np.pi * turns * age)])
             corners = np.concatenate([centre - sides / 2, centre + sides / 2])
             seen = np.clip(corners, 0, [WIDTH, HEIGHT, WIDTH, HEIGHT])
             if (seen[2] - seen[0]) * (seen[3] - seen[1]) > 0.3 * sides.prod():

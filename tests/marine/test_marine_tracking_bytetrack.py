@@ -23,6 +23,7 @@ def _numbers(tracker: ByteTrack, boxes: list[list[float]], time_s: float, score:
             tracker.update(np.array(boxes).reshape(-1, 4), [score] * len(boxes), [0] * len(boxes), time_s)]
 
 
+@settings(max_examples=30)
 @given(fps=st.floats(0.5, 120), speed=st.floats(-30, 30), start=st.floats(0, 500))
 def test_a_steady_animal_is_one_track_at_any_frame_rate(fps: float, speed: float, start: float) -> None:
     tracker = ByteTrack(TrackRecipe())
@@ -31,6 +32,7 @@ def test_a_steady_animal_is_one_track_at_any_frame_rate(fps: float, speed: float
     assert tracker.tracks[0].hits == 40
 
 
+@settings(max_examples=30)
 @given(st.floats(2, 60))
 def test_how_far_an_animal_swims_on_unseen_does_not_depend_on_the_frame_rate(fps: float) -> None:
     motion = Motion()
@@ -65,6 +67,7 @@ def test_two_animals_that_cross_keep_their_tracks() -> None:
         assert first == goes_there
 
 
+@settings(max_examples=20)
 @given(gap=st.floats(0.1, 0.9), fps=st.sampled_from([5.0, 12.5, 30.0]), speed=st.floats(-60, 60))
 def test_an_animal_missed_for_less_than_the_buffer_keeps_its_track(gap: float, fps: float, speed: float) -> None:
     tracker = ByteTrack(TrackRecipe(buffer_s=1.0))
@@ -95,7 +98,7 @@ def test_frames_without_boxes_end_tracks() -> None:
     assert (ended, tracker.tracks) == ([1], [])
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 50), order=st.randoms(use_true_random=False))
 def test_the_order_of_a_frames_boxes_decides_nothing(seed: int, order: object) -> None:
     truth = swim(seed, animals=5, seconds=4)

@@ -98,7 +98,7 @@ def test_frames_without_boxes_reach_the_tracker_through_every_door() -> None:
 
 def test_animals_are_found_again_and_counted_despite_misses_jitter_wrong_names_and_false_boxes() -> None:
     scores = TrackScores()
-    for seed in range(100, 106):
+    for seed in range(100, 104):
         truth = swim(seed)
         tracks = track(lambda images, truth=truth, seed=seed: [detected(truth, number_of(image), seed)
                                                                for image in images],
@@ -106,6 +106,20 @@ def test_animals_are_found_again_and_counted_despite_misses_jitter_wrong_names_a
         scores += score_tracks(truth, tracks.boxes)
     assert scores.idf1 >= 0.7
     assert scores.count_error <= 0.15
+
+
+def test_small_animals_that_turn_fast_are_counted_once_for_being_looked_for_where_they_may_be() -> None:
+    errors = []
+    for reach in (0.0, 3.0):
+        scores = TrackScores()
+        for seed in range(2):
+            truth = swim(seed, pace=(0.1, 0.4))
+            tracks = track(lambda images, truth=truth, seed=seed: [detected(truth, number_of(image), seed)
+                                                                   for image in images],
+                           blank(200), TrackRecipe(reach=reach), classes=CLASSES, quiet=True)
+            scores += score_tracks(truth, tracks.boxes)
+        errors.append(scores.count_error)
+    assert errors[1] <= 0.15 < 0.4 < errors[0]
 
 
 def test_a_detector_that_does_not_fit_is_refused() -> None:

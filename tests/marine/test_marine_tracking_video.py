@@ -75,7 +75,8 @@ def test_images_of_a_folder_come_by_number_and_damaged_ones_are_named(tmp_path: 
     frames = list(folder)
     assert [int(frame.image[0, 0, 0]) for frame in frames] == [10, 20, 90, 100]
     assert [frame.time_s for frame in frames] == pytest.approx([0.0, 0.2, 0.8, 1.0])
-    assert [Path(sentence.split("(")[1][:-1]).name for sentence in folder.left_out] == ["frame3.png", "frame4.png"]
+    assert ["frame3.png" in folder.left_out[0], "frame4.png" in folder.left_out[1]] == [True, True]
+    assert len(folder.left_out) == 2
     half = open_frames(tmp_path, fps=5, rate_hz=10)
     assert [int(frame.image[0, 0, 0]) for frame in half] == [10, 90]
 

@@ -14,15 +14,12 @@ from groundswell.core.boxes import from_centre_and_size, to_centre_and_size
 
 Floats = NDArray[np.float64]
 
-MEASURED = 0.05
+MEASURED = 0.1
 """Standard deviation of a detected centre or side, as a share of the side."""
 SPEED = 2.0
 """Standard deviation of an unknown animal's speed, in its own sizes per second."""
-FORCE = 2.0
-"""By how much a speed strays in a second, in sizes per second."""
-GROWTH = 0.25
-"""Speed and force of the sides, as a share of the centre's."""
-_SHARES = np.array([1.0, 1.0, GROWTH, GROWTH])
+FORCE = 1.5
+"""By how much a speed strays in a second, in sizes per second. Sides change as fast as places: animals turn."""
 
 
 class Motion:
@@ -45,7 +42,7 @@ class Motion:
     def add(self, boxes: Floats) -> None:
         """Begin tracks at ``boxes`` (m, 4), with unknown speeds."""
         value = to_centre_and_size(boxes)
-        speed = SPEED * _size(value) * _SHARES
+        speed = np.repeat(SPEED * _size(value), 4, axis=1)
         self._set(np.concatenate([self.value, value]), np.concatenate([self.rate, np.zeros_like(value)]),
                   np.concatenate([self.variance, _noise(value)]), np.concatenate([self.cross, np.zeros_like(value)]),
                   np.concatenate([self.rate_variance, speed**2]))
@@ -56,7 +53,7 @@ class Motion:
 
     def predict(self, step_s: float) -> None:
         """Let ``step_s`` seconds pass."""
-        force = (FORCE * _size(self.value) * _SHARES) ** 2
+        force = (FORCE * _size(self.value)) ** 2  # (n, 1): of all four alike
         self.value = self.value + self.rate * step_s
         self.variance = (self.variance + 2 * step_s * self.cross + step_s**2 * self.rate_variance
                          + force * step_s**3 / 3)
@@ -73,9 +70,10 @@ class Motion:
     def correct(self, rows: NDArray[np.int64], boxes: Floats) -> None:
         """Tracks ``rows`` (m,) were found at ``boxes`` (m, 4)."""
         measured = to_centre_and_size(boxes)
-        total = self.variance[rows] + _noise(measured)
-        gain, rate_gain = self.variance[rows] / total, self.cross[rows] / total
         off = measured - self.value[rows]
+        # A box of a part of an animal is small, and no surer for that.
+        total = self.variance[rows] + np.maximum(_noise(measured), _noise(self.value[rows]))
+        gain, rate_gain = self.variance[rows] / total, self.cross[rows] / total
         self.value[rows] += gain * off
         self.rate[rows] += rate_gain * off
         self.rate_variance[rows] -= rate_gain * self.cross[rows]

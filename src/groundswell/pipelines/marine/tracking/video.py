@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
+from groundswell.pipelines.marine.image_files import READABLE, read_image
 from groundswell.pipelines.marine.vision import cv2
-
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
@@ -161,10 +160,10 @@ class ImageFolder(Frames):
         self.path, self.name, self.left_out = Path(path), Path(path).name, []
         if not self.path.is_dir():
             raise InputError("There is no such folder of images", where=self.path)
-        self._files = sorted((file for file in self.path.iterdir() if file.suffix.lower() in IMAGES), key=_natural)
+        self._files = sorted((file for file in self.path.iterdir() if file.suffix.lower() in READABLE), key=_natural)
         if not self._files:
             raise InputError("There is no image in this folder", where=self.path,
-                             fix=f"Give a folder of images ({', '.join(IMAGES)}) or a video")
+                             fix=f"Give a folder of images ({', '.join(sorted(READABLE))}) or a video")
         self.rate_hz = rate_hz or fps
         self.fps = min(fps, self.rate_hz)
         self.total = math.ceil(len(self._files) / self.rate_hz * self.fps)
@@ -179,9 +178,10 @@ class ImageFolder(Frames):
         due, read = _Due(self.fps, self.rate_hz), 0
         for index, file in enumerate(self._files):
             if due(index / self.rate_hz):
-                image = _decoded(file)
-                if image is None:
-                    self.left_out.append(f"This image cannot be read and was left out ({file})")
+                try:
+                    image = read_image(file)
+                except InputError as error:
+                    self.left_out.append(f"Left out: {error}")
                     continue
                 read += 1
                 yield Frame(index, index / self.rate_hz, image)
@@ -240,12 +240,3 @@ def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:
 def _rgb(image: Any) -> NDArray[np.uint8]:
     found: NDArray[np.uint8] = cv2().cvtColor(image, cv2().COLOR_BGR2RGB)
     return found
-
-
-def _decoded(file: Path) -> NDArray[np.uint8] | None:
-    try:
-        data = np.frombuffer(file.read_bytes(), np.uint8)
-        image = cv2().imdecode(data, cv2().IMREAD_COLOR) if len(data) else None
-    except (OSError, cv2().error):
-        return None
-    return None if image is None else _rgb(image)
