@@ -130,9 +130,9 @@ def begin(model: Any, prior: float = 0.01) -> None:
     """Give everything behind the backbone weights that training can start from.
 
     What the package draws is meant to be overwritten by published weights: scales of batch norms near 0 and layers near
-    0 let a thousandth of the gradient through to the backbone (measured). Here layers begin as torch begins them, norms at 1, the heads'
-    scores at ``prior``, and boxes at the places that the queries come from (Zhao et al. 2023, arXiv 2304.08069, have
-    it so).
+    0 let a thousandth of the gradient through to the backbone (measured on the smallest). Here layers begin as torch
+    begins them, norms at 1, the heads' scores at ``prior``, and boxes at the places that the queries come from (Zhao et
+    al. 2023, arXiv 2304.08069, have it so).
     """
     kept = [part for layer in model.decoder.layers for part in (layer.encoder_attn.sampling_offsets,
             layer.encoder_attn.attention_weights, layer.encoder_attn.value_proj, layer.encoder_attn.output_proj)]
