@@ -129,5 +129,6 @@ def _text(canvas: NDArray[np.uint8], text: str, left: int, bottom: int, colour: 
     left = max(0, min(left, canvas.shape[1] - width - 2 * unit))
     bottom = bottom if bottom - height - under - 2 * unit >= 0 else height + under + 2 * unit
     cv2().rectangle(canvas, (left, bottom - height - under - 2 * unit), (left + width + 2 * unit, bottom), colour, -1)
-    shade = DARK if sum(colour) > 255 else LIGHT
+    red, green, blue = colour
+    shade = DARK if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else LIGHT
     cv2().putText(canvas, text, (left + unit, bottom - under), face, scale, shade, unit, cv2().LINE_AA)
