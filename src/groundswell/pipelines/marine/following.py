@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from groundswell.core.errors import InputError
-from groundswell.pipelines.marine.detecting import open_detector
+from groundswell.pipelines.marine.detecting import OpenDetector, open_detector
 from groundswell.pipelines.marine.tracking.recipe import TrackRecipe
 from groundswell.pipelines.marine.tracking.results import track_to_folder
 from groundswell.pipelines.marine.tracking.video import open_frames
@@ -28,9 +28,14 @@ def track_file(model: Path, source: Path, out: Path, recipe: TrackRecipe, *, vid
     """
     if not Path(source).exists():
         raise InputError("There is no such recording", where=source, fix="Name a video or a folder of frames")
-    detector = open_detector(model)
+    return follow(open_detector(model), str(model), source, out, recipe, video=video, quiet=quiet)
+
+
+def follow(detector: OpenDetector, model: str, source: Path, out: Path, recipe: TrackRecipe, *, video: bool = True,
+           quiet: bool = False) -> list[str]:
+    """As :func:`track_file`, with a detector that is open already; ``model`` is what it is called."""
     priority = dict(zip(detector.classes, detector.priority, strict=True))
-    note = {"model": str(model), "calibrated": detector.calibrator is not None,
+    note = {"model": model, "calibrated": detector.calibrator is not None,
             **({"simulated": True} if detector.simulated else {})}
     tracks = track_to_folder(detector, open_frames(source, fps=recipe.fps), out, recipe, classes=detector.classes,
                              priority=priority, video=video, note=note, quiet=quiet)
@@ -40,4 +45,4 @@ def track_file(model: Path, source: Path, out: Path, recipe: TrackRecipe, *, vid
         lines.append(f"{len(tracks.alerts)} alert(s) for critical species; see {out / 'alerts.csv'}.")
     if detector.simulated:
         lines.append("The detector was trained on simulated images: of a real recording these counts say nothing.")
-    return [*lines, f"Wrote {out}."]
+    return [*lines, *(f"Left out: {line}" for line in tracks.left_out), f"Wrote {out}."]
