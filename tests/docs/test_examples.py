@@ -27,6 +27,11 @@ from groundswell.pipelines.biodiversity.simulate.recipe import SimulateRecipe as
 from groundswell.pipelines.das.simulate.recipe import SimulateRecipe
 from groundswell.pipelines.geomag.building.recipe import BuildRecipe
 from groundswell.pipelines.geomag.simulate.recipe import SimulateRecipe as SimulateWindowsRecipe
+from groundswell.pipelines.marine.organise_recipe import OrganiseRecipe
+from groundswell.pipelines.marine.prepare.recipe import PrepareRecipe as PrepareImagesRecipe
+from groundswell.pipelines.marine.recipe import FuseRecipe, SelectRecipe
+from groundswell.pipelines.marine.simulate.recipe import SceneRecipe
+from groundswell.pipelines.marine.tracking.recipe import TrackRecipe
 from groundswell.pipelines.symae.prepare_recipe import PrepareRecipe
 from groundswell.pipelines.symae.simulate.recipe import WorldRecipe
 
@@ -37,7 +42,10 @@ PAGES = [page for page in PAGES if "_build" not in page.parts and "gallery" not 
 FENCE = re.compile(r"^(?P<fence>```+)(?P<kind>[^\n]*)\n(?P<body>.*?)^(?P=fence)[ \t]*$", re.MULTILINE | re.DOTALL)
 KNOBS = {("das", "simulate"): SimulateRecipe, ("geomag", "simulate"): SimulateWindowsRecipe,
          ("geomag", "build"): BuildRecipe, ("biodiversity", "simulate"): SimulateStoreRecipe,
-         ("symae", "simulate"): WorldRecipe, ("symae", "prepare"): PrepareRecipe}
+         ("symae", "simulate"): WorldRecipe, ("symae", "prepare"): PrepareRecipe,
+         ("marine", "simulate"): SceneRecipe, ("marine", "organise"): OrganiseRecipe,
+         ("marine", "prepare"): PrepareImagesRecipe, ("marine", "select"): SelectRecipe, ("marine", "fuse"): FuseRecipe,
+         ("marine", "track"): TrackRecipe}
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -78,7 +86,7 @@ RUN = [page for page in EXAMPLES if examples(page)]
 def test_rooms_and_pipelines_have_examples() -> None:
     assert {page.stem for page in RUN} >= {"core", "data", "splits", "models", "train", "evaluate", "deploy", "das",
                                            "geomag", "biodiversity", "biodiversity-simulator", "symae",
-                                           "symae-simulator"}
+                                           "symae-simulator", "marine", "marine-simulator"}
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)

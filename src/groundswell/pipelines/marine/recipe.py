@@ -223,7 +223,7 @@ class VariantRecipe(RecipePart):
     """One member of the ensemble."""
 
     confidence: float = Field(ge=0, le=1)
-    """Score from which its boxes are fused."""
+    """Score from which its boxes are counted where it stands alone; a fusion takes all from fuse.floor on."""
     iou: float = Field(gt=0, le=1)
     """Overlap above which the weaker of two of its boxes is dropped."""
     augmentation: Level
@@ -238,7 +238,7 @@ class RecallRecipe(VariantRecipe):
     """The member that would rather look twice."""
 
     confidence: float = Field(0.15, ge=0, le=1)
-    """Score from which its boxes are fused."""
+    """Score from which its boxes are counted where it stands alone; a fusion takes all from fuse.floor on."""
     iou: float = Field(0.4, gt=0, le=1)
     """Overlap above which the weaker of two of its boxes is dropped."""
     augmentation: Level = "heavy"
@@ -253,7 +253,7 @@ class BalancedRecipe(VariantRecipe):
     """The member between the two others."""
 
     confidence: float = Field(0.25, ge=0, le=1)
-    """Score from which its boxes are fused."""
+    """Score from which its boxes are counted where it stands alone; a fusion takes all from fuse.floor on."""
     iou: float = Field(0.5, gt=0, le=1)
     """Overlap above which the weaker of two of its boxes is dropped."""
     augmentation: Level = "medium"
@@ -266,7 +266,7 @@ class PrecisionRecipe(VariantRecipe):
     """The member that would rather be right."""
 
     confidence: float = Field(0.4, ge=0, le=1)
-    """Score from which its boxes are fused."""
+    """Score from which its boxes are counted where it stands alone; a fusion takes all from fuse.floor on."""
     iou: float = Field(0.6, gt=0, le=1)
     """Overlap above which the weaker of two of its boxes is dropped."""
     augmentation: Level = "light"
