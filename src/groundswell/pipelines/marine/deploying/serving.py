@@ -1,0 +1,189 @@
+"""marine: a small HTTP service that finds animals in images, for Cloud Run, Vertex AI or a machine of one's own.
+
+``python -m groundswell.pipelines.marine.deploying.serving --model models``
+
+``GET /health`` says whether it is ready. ``POST /predict`` takes an image (its bytes), or Vertex's form
+``{"instances": [{"b64": "..."}]}``, and answers ``{"predictions": [...]}``. It listens on loopback unless another
+address is given, and asks nobody who they are: what stands before it in the cloud has to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import json
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundswell.core.errors import GroundswellError, InputError
+
+MOST_BYTES = 24 * 2**20
+"""Of a request."""
+MOST_IMAGES = 16
+"""In a request."""
+MOST_PIXELS = 40_000_000
+"""Of an image."""
+AT_ONCE = 8
+"""Requests that may wait for the one that is computed."""
+TIMEOUT_S = 30.0
+
+
+class _Refused(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status, self.why = status, why
+
+
+class Service(ThreadingHTTPServer):
+    """Answers requests with one detector, one at a time.
+
+    Args:
+        detector: finds boxes in images.
+        host, port: to listen on; port 0 takes a free one.
+        routes: paths of health and prediction.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, detector: Any, host: str = "127.0.0.1", port: int = 8080, *,
+                 routes: tuple[str, str] = ("/health", "/predict")) -> None:
+        self.detector, self.routes = detector, routes
+        self.computing, self.seats = threading.Lock(), threading.BoundedSemaphore(AT_ONCE)
+        super().__init__((host, port), _Handler)
+
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:
+        """Boxes from each class's threshold on, JSON-able."""
+        detector, answers = self.detector, []
+        for image in images:
+            with self.computing:
+                boxes, score, label = detector.counted(detector([image])[0])
+            answers.append({"width": image.shape[1], "height": image.shape[0], "boxes": [
+                {"box": [round(float(v), 2) for v in box], "category": detector.classes[k],
+                 "priority": detector.priority[k], "score": round(float(s), 5)}
+                for box, s, k in zip(boxes, score, label, strict=True)]})
+        return {"predictions": answers, "calibrated": detector.calibrator is not None, "simulated": detector.simulated}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    server: Service
+    server_version = "groundswell"
+    sys_version = ""
+    timeout = TIMEOUT_S
+
+    def do_GET(self) -> None:
+        """Health."""
+        if self.path not in ("/health", self.server.routes[0]):
+            self._send(404, {"error": "There is only /health to get, and /predict to post to."})
+            return
+        self._send(200, {"status": "ready", "classes": list(self.server.detector.classes),
+                         "simulated": self.server.detector.simulated})
+
+    def do_POST(self) -> None:
+        """Prediction."""
+        try:
+            if self.path not in ("/predict", self.server.routes[1]):
+                raise _Refused(404, "Images are posted to /predict.")
+            if not self.server.seats.acquire(blocking=False):
+                raise _Refused(503, "Too many requests at once; try again.")
+            try:
+                self._send(200, self.server.predict(_images(self._body(), self.headers.get("Content-Type", ""))))
+            finally:
+                self.server.seats.release()
+        except _Refused as error:
+            self.close_connection = True  # what is left of the body is not read
+            self._send(error.status, {"error": error.why})
+        except GroundswellError as error:
+            self._send(400 if isinstance(error, InputError) else 500, {"error": str(error)})
+        except TimeoutError:
+            self.close_connection = True
+
+    def _body(self) -> bytes:
+        told = self.headers.get("Content-Length", "")
+        if not told.isdecimal():
+            raise _Refused(411, "The request has to say how long it is (Content-Length).")
+        if int(told) > MOST_BYTES:
+            raise _Refused(413, f"A request may have {MOST_BYTES} bytes at most.")
+        body = self.rfile.read(int(told))
+        if len(body) != int(told):
+            raise _Refused(400, "The request broke off.")
+        return body
+
+    def _send(self, status: int, answer: dict[str, Any]) -> None:
+        data = json.dumps(answer, allow_nan=False).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """One line a request, on stderr; what others sent cannot break it."""
+        sys.stderr.write(f"{self.address_string()} {format % args!r}\n")
+
+
+def _images(body: bytes, kind: str) -> list[NDArray[np.uint8]]:
+    """Images of a request."""
+    from groundswell.pipelines.marine.image_files import decode
+
+    if not kind.split(";")[0].strip().lower().endswith("json"):
+        return [decode(body, "the request")]
+    try:
+        instances = json.loads(body)["instances"]
+        texts = [one["b64"] if "b64" in one else one["image_bytes"]["b64"] for one in instances]
+        data = [base64.b64decode(text, validate=True) for text in texts]
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
+        raise _Refused(400, 'JSON has the form {"instances": [{"b64": "..."}]}, with images in base64.') from error
+    if not 1 <= len(data) <= MOST_IMAGES:
+        raise _Refused(400, f"A request has 1 to {MOST_IMAGES} images.")
+    return [decode(one, f"instance {number}") for number, one in enumerate(data)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until told to stop; the exit status."""
+    parser = argparse.ArgumentParser(prog="serving", description="Find animals in images over HTTP.")
+    port = os.environ.get("AIP_HTTP_PORT") or os.environ.get("PORT") or "8080"  # Vertex's name for it, Cloud Run's
+    parser.add_argument("--model", type=Path, required=True, help="folder with ensemble.json, or .onnx file")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; in a container 0.0.0.0")
+    parser.add_argument("--port", type=int, default=port)
+    given = parser.parse_args(arguments)
+    # Read by OpenCV when it is loaded: a few bytes can claim to be an image that fills the memory.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))
+    from groundswell.pipelines.marine.detecting import open_detector
+
+    try:
+        detector = open_detector(given.model)
+        routes = (os.environ.get("AIP_HEALTH_ROUTE", "/health"), os.environ.get("AIP_PREDICT_ROUTE", "/predict"))
+        try:
+            service = Service(detector, given.host, given.port, routes=routes)
+        except OSError as error:
+            raise InputError(f"Cannot listen there: {error.strerror}", where=f"{given.host}:{given.port}") from error
+    except GroundswellError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_status
+    sys.stderr.write(f"listening on http://{given.host}:{service.server_address[1]}\n")
+    sys.stderr.flush()
+    try:
+        service.serve_forever()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        service.server_close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
