@@ -16,8 +16,9 @@ from groundswell.core.recipe import build_recipe
 from groundswell.pipelines.marine.images import ImageSet, ImageWriter
 from groundswell.pipelines.marine.labels import class_map
 from groundswell.pipelines.marine.moco import probe as room
+from groundswell.pipelines.marine.moco.crops import Crops, crops_of
 from groundswell.pipelines.marine.moco.pretraining import pretrain
-from groundswell.pipelines.marine.moco.probe import Crops, crops_of, probe
+from groundswell.pipelines.marine.moco.probe import probe
 from groundswell.pipelines.marine.recipe import MarineRecipe
 
 CLASSES = ("spotted", "plain", "striped")

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -24,41 +23,18 @@ from groundswell.evaluate.intervals import Estimate, bootstrap, sums_by_group
 from groundswell.pipelines.marine.detector import Engine, load_start
 from groundswell.pipelines.marine.engines import build_detector
 from groundswell.pipelines.marine.images import ImageSet
-from groundswell.pipelines.marine.labels import ClassMap, class_map
-from groundswell.pipelines.marine.letterbox import letterbox
+from groundswell.pipelines.marine.labels import class_map
+from groundswell.pipelines.marine.moco.crops import Crops, crops_of
 from groundswell.pipelines.marine.moco.learnt import learnt_from
 from groundswell.pipelines.marine.moco.pretrained import Pretrained
 from groundswell.pipelines.marine.moco.pretraining import RECIPE
-from groundswell.pipelines.marine.prepare.preparing import is_prepared
-from groundswell.pipelines.marine.prepare.underwater import underwater
 from groundswell.pipelines.marine.recipe import MarineRecipe
 from groundswell.splits.manifest import EXCLUDED, TRAIN
 
 FILE = "probe.json"
-MARGIN = 0.1
-"""Of a box, on each side, that is seen around the animal."""
-LEAST = 8
-"""Width and height in pixels below which an animal is too small to be told apart."""
-MOST = 4000
-"""Boxes of either part; more are thinned out evenly."""
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 """Of the classifier's coefficients (C), one of which is chosen by a third of the clips that it learns from."""
 _BATCH = 64
-
-
-@dataclass(frozen=True)
-class Crops:
-    """Animals cut out of images.
-
-    Attributes:
-        image: uint8 (n, 3, size, size).
-        label: class, int64 (n,).
-        clip: name, (n,).
-    """
-
-    image: NDArray[np.uint8]
-    label: NDArray[np.int64]
-    clip: NDArray[np.object_]
 
 
 @dataclass(frozen=True)
@@ -142,45 +118,6 @@ def probe(path: Path, *, fold: int = 0, resamples: int = 2000) -> Probe:
                              "learnt": result.learnt, "tested": result.tested, "clips": result.clips,
                              "classes": list(result.classes), "note": result.note, "sentences": result.sentences()})
     return result
-
-
-def crops_of(images: ImageSet, told: ClassMap, names: NDArray[np.object_], recipe: MarineRecipe) -> Crops:
-    """Animals of some images with a little around them, each fitted into a square of a view's size.
-
-    Raises:
-        InputError: there are none.
-    """
-    size = recipe.pretrain.size
-    prepare = underwater if recipe.data.prepare and not is_prepared(images) else None
-    found = list(_boxes(images, told, names))
-    found = [found[place] for place in np.unique(np.linspace(0, len(found) - 1, min(MOST, len(found))).astype(int))]
-    if not found:
-        raise InputError(f"No animal of at least {LEAST} pixels is boxed on these {len(names)} images",
-                         where=images.path)
-    clip = pd.Series(images.images["clip"].to_numpy(), index=images.images["image"])
-    squares = np.empty((len(found), 3, size, size), np.uint8)
-    name, image = "", np.empty((0, 0, 3), np.uint8)
-    for place, (of, box, _) in enumerate(found):
-        if of != name:
-            name, image = of, images.read(of) if prepare is None else prepare(images.read(of))
-        left, top, right, bottom = box
-        squares[place] = letterbox(image[top:bottom, left:right], size)[0].transpose(2, 0, 1)
-    return Crops(squares, np.array([label for *_, label in found], np.int64),
-                 np.array([clip[of] for of, *_ in found], object))
-
-
-def _boxes(images: ImageSet, told: ClassMap, names: NDArray[np.object_]) -> Iterator[tuple[str, NDArray[Any], int]]:
-    """Name of the image, what is cut out of it in whole pixels, and class of each animal that is large enough."""
-    for name in names.tolist():
-        known = told.applied(images.annotations(name))
-        row = images.images.iloc[images.position(name)]
-        limit = np.array([row["width"], row["height"]])
-        for box, label, crowd in zip(known.boxes.astype(np.float64), known.label, known.crowd, strict=True):
-            extent = box[2:] - box[:2]
-            if not crowd and extent.min() >= LEAST:
-                low = np.floor(np.maximum(box[:2] - MARGIN * extent, 0))
-                high = np.ceil(np.minimum(box[2:] + MARGIN * extent, limit))
-                yield name, np.concatenate([low, high]).astype(int), int(label)
 
 
 def _answers(engine: Engine, learn: Crops, test: Crops, seed: int) -> NDArray[np.int64]:
