@@ -100,6 +100,7 @@ def test_the_running_mean_predicts_and_is_what_others_start_from():
     image = batch()["image"]
     mine, mean = (dict(network.state_dict()) for network in (found.engine, found.mean.network))
     assert not torch.equal(mine["head.weight"], mean["head.weight"])
+    assert not torch.equal(mean["head.weight"], Tiny().head.weight) and int(found.mean.updates) == 5
     with torch.no_grad():
         assert torch.equal(found.raw(image).scores, found.mean.network.raw(image.float() / 255).scores)
     state = DetectionTask.engine_state(found.state_dict())

@@ -40,7 +40,8 @@ def augment(x: Tensor, boxes: Tensor, label: Tensor, weight: Tensor, recipe: Aug
 
     Returns:
         images (b, 3, h', w') of one of ``recipe.sizes`` where there are any, boxes (b, n, 4) in their pixels, labels
-        (b, n). Boxes that keep less than a tenth of their area, or are thinner than 2 pixels, are dropped.
+        (b, n). Boxes that keep less than a tenth of their area are ignored from then on, and those thinner than 2
+        pixels are dropped.
     """
     old = (x.shape[2], x.shape[3])
     new = _size(recipe, generator, old)

@@ -17,7 +17,7 @@ from groundswell.pipelines.marine.detector import IGNORED, PADDING
 from groundswell.pipelines.marine.letterbox import PADDING as GREY
 
 LEAST_SHARE, LEAST_SIDE = 0.1, 2.0
-"""A box of which less stays in view, or with a shorter side, is dropped."""
+"""A box of which a smaller share of its area stays in view is ignored, one with a shorter side is dropped."""
 
 
 class Views(NamedTuple):
@@ -123,15 +123,15 @@ def moved(boxes: Tensor, label: Tensor, views: Views, content: Tensor, old: tupl
 
 
 def kept(full: Tensor, label: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Boxes cut to images of a size, without those of which too little is left; padding last, and as little of it as
-    can be."""
+    """Boxes cut to images of a size, those of which little is left ignored, for that is neither animal nor background,
+    and those that are hardly there dropped; padding last, and as little of it as can be."""
     height, width = size
     edge = full.new_tensor([width, height, width, height])
     cut = torch.minimum(full.clamp(min=0), edge)
     sides, sides_before = cut[..., 2:] - cut[..., :2], full[..., 2:] - full[..., :2]
-    enough = (sides >= LEAST_SIDE).all(-1) & (sides.prod(-1) >= LEAST_SHARE * sides_before.prod(-1))
-    enough |= (label == IGNORED) & (sides > 0).all(-1)
-    return compact(cut, torch.where(enough, label, PADDING))
+    there = (sides >= LEAST_SIDE).all(-1) & (label != PADDING)
+    enough = sides.prod(-1) >= LEAST_SHARE * sides_before.prod(-1)
+    return compact(cut, torch.where(there, torch.where(enough, label, IGNORED), PADDING))
 
 
 def compact(boxes: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
