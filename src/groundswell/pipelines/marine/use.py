@@ -19,7 +19,7 @@ from groundswell.pipelines.marine.images import ImageSet
 
 def predict_with(model: Path, inputs: Sequence[Path], *, out: Path, aggregate: str = "average", fold: int = 0,
                  batch_size: int = 16, device: str = "auto", plot: Path | None = None) -> int:
-    """Find animals in images, folders of images, or sets; the exit status: 0, or 1 if an image could not be read.
+    """Find animals in images, folders of images, or sets; the exit status: 0, or 2 if an image could not be read.
 
     Args:
         model: folder of a run or a chain, exported ``.onnx`` file, or ``ensemble.json``.
@@ -69,7 +69,7 @@ def predict_with(model: Path, inputs: Sequence[Path], *, out: Path, aggregate: s
     print(f"{many} animals in {len(rows)} images. Wrote {out}.{simulated}")
     for text in bad:
         print(f"Left out: {text}")
-    return 1 if bad else 0
+    return 2 if bad else 0
 
 
 def _files(path: Path) -> list[Path]:
