@@ -175,26 +175,45 @@ def write_ensemble(path: Path, *, members: Sequence[tuple[str, float]], fuse: Fu
         thresholds: of each class.
     """
     write_json(path, {
-        "format": _FORMAT, "members": [{"model": name, "weight": float(weight)} for name, weight in members],
+        "format": _FORMAT, "pipeline": "marine",
+        "members": [{"model": name, "weight": float(weight)} for name, weight in members],
         "fuse": fuse.model_dump(mode="json"), "tta": tta.model_dump(mode="json") if tta else None,
         "calibrator": calibrator.to_dict() if calibrator else None, "thresholds": [float(one) for one in thresholds]})
 
 
 def _of_ensemble(path: Path, device: str) -> OpenDetector:
-    facts: dict[str, Any] = read_json(path)
-    if facts.get("format") != _FORMAT:
-        raise InputError("This file does not describe an ensemble", where=path)
+    facts: Any = read_json(path)
+    if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
+        raise InputError("This file does not describe an ensemble", where=path,
+                         fix="Name one that 'groundswell marine fuse', 'calibrate' or 'pipeline' wrote")
+    try:
+        return _put_together(path, facts, device)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"The description of the ensemble lacks something or holds something else: {error!r}",
+                         where=path, fix="Fuse or calibrate again") from error
+
+
+def _put_together(path: Path, facts: dict[str, Any], device: str) -> OpenDetector:
     parts = []
+    if not facts["members"]:
+        raise InputError("The ensemble has no members", where=path, fix="Fuse or calibrate again")
     for member in facts["members"]:
         name = str(member["model"])
         # Members of a deployed package lie beside the file, those of a chain beside its folder.
         root = path.parent if inside(path.parent, name).exists() else path.parent.parent
-        parts.append((open_detector(inside(root, name), device=device), float(member["weight"])))
+        model = inside(root, name)
+        if model.suffix != ".onnx" and not (model / "recipe.yaml").is_file():  # nor another ensemble, or itself
+            raise InputError(f"The ensemble's member '{name}' is neither a run nor an exported file", where=path,
+                             fix="Put it back to where it was, or fuse again")
+        parts.append((open_detector(model, device=device), float(member["weight"])))
     first = parts[0][0]
     for other, _ in parts[1:]:
         if other.classes != first.classes or other.size != first.size:
             raise InputError("The members of this ensemble tell different classes apart, or look at different sizes",
                              where=path)
+    if len(facts["thresholds"]) != len(first.classes):
+        raise InputError(f"The ensemble has {len(facts['thresholds'])} thresholds for {len(first.classes)} classes",
+                         where=path, fix="Fuse or calibrate again")
     calibrator = Calibrator.from_dict(facts["calibrator"]) if facts["calibrator"] else None
     return OpenDetector(
         path.parent.name, tuple(Member(one.answer, one.suppress, one.detect, weight)

@@ -12,7 +12,7 @@ from groundswell.pipelines.marine.tracking.video import open_frames
 
 
 def track_file(model: Path, source: Path, out: Path, recipe: TrackRecipe, *, video: bool = True,
-               quiet: bool = False) -> list[str]:
+               partial: bool = False, quiet: bool = False) -> list[str]:
     """Follow the animals of a video or a folder of frames; what was counted, in sentences.
 
     Args:
@@ -21,6 +21,7 @@ def track_file(model: Path, source: Path, out: Path, recipe: TrackRecipe, *, vid
         out: folder for ``tracks.json``, tables and the annotated video.
         recipe: of tracking.
         video: write the annotated video.
+        partial: take a video that breaks off for as long as it goes.
         quiet: no progress on stderr.
 
     Raises:
@@ -28,17 +29,18 @@ def track_file(model: Path, source: Path, out: Path, recipe: TrackRecipe, *, vid
     """
     if not Path(source).exists():
         raise InputError("There is no such recording", where=source, fix="Name a video or a folder of frames")
-    return follow(open_detector(model), str(model), source, out, recipe, video=video, quiet=quiet)
+    return follow(open_detector(model), str(model), source, out, recipe, video=video, partial=partial,
+                  quiet=quiet)
 
 
 def follow(detector: OpenDetector, model: str, source: Path, out: Path, recipe: TrackRecipe, *, video: bool = True,
-           quiet: bool = False) -> list[str]:
+           partial: bool = False, quiet: bool = False) -> list[str]:
     """As :func:`track_file`, with a detector that is open already; ``model`` is what it is called."""
     priority = dict(zip(detector.classes, detector.priority, strict=True))
     note = {"model": model, "calibrated": detector.calibrator is not None,
             **({"simulated": True} if detector.simulated else {})}
-    tracks = track_to_folder(detector, open_frames(source, fps=recipe.fps), out, recipe, classes=detector.classes,
-                             priority=priority, video=video, note=note, quiet=quiet)
+    tracks = track_to_folder(detector, open_frames(source, fps=recipe.fps, partial=partial), out, recipe,
+                             classes=detector.classes, priority=priority, video=video, note=note, quiet=quiet)
     counted = ", ".join(f"{one.count} {one.species}" for one in tracks.counts if one.count) or "no animal"
     lines = [f"{tracks.frames} frames ({tracks.fps:g} a second) of {tracks.duration_s:.1f} s: {counted}."]
     if tracks.alerts:

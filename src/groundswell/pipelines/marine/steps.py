@@ -292,12 +292,19 @@ def import_(
     kind: Annotated[str, typer.Option(help="auto, coco, yolo, cvat or labelstudio.")] = "auto",
 ) -> None:
     """Take annotations in, checked: categories, bounds, orphans, duplicates; images without animals stay negatives.
+    Exit status 2 where something could not be used; the rest is imported all the same.
 
     Example: groundswell marine import returned.zip pool images2 --package selection/package.zip
     """
-    from groundswell.pipelines.marine.exchange.importing import import_annotations
+    from groundswell.pipelines.marine.exchange.importing import REPORT, import_boxes
+    from groundswell.pipelines.marine.images import ImageSet
 
-    tell(import_annotations(annotations, images, out, package=package, kind=kind))
+    done = import_boxes(annotations, ImageSet.open(images), out, package=package, kind=kind)
+    tell([*done.text.splitlines(), f"Wrote {out} and the report in {out / REPORT}."])
+    if done.lost:
+        raise InputError("Not all of what was drawn could be used; the rest is in the new set", where=out / REPORT,
+                         fix="Correct what is listed above and import again into another folder, or go on with the set "
+                             "as it is")
 
 
 def mine(
@@ -377,9 +384,12 @@ def track(
                    ] = Path("tracks"),
     sets: KnobSets = None,
     video: Annotated[bool, typer.Option(help="Also write the annotated video.")] = True,
+    partial: Annotated[bool, typer.Option("--partial", help="Take a video that breaks off for as long as it goes.")
+                       ] = False,
     knobs: Knobs = False,
 ) -> None:
-    """Follow animals through a video, count each once, and raise alerts for critical species.
+    """Follow animals through a video, count each once, and raise alerts for critical species. Exit status 2 where
+    frames had to be left out; the rest is counted all the same.
 
     Example: groundswell marine track export/ensemble.json dive.mp4 --out tracks
     """
@@ -392,7 +402,10 @@ def track(
     from groundswell.pipelines.marine.following import track_file
 
     recipe = build_recipe(TrackRecipe, {}, sets or [], where="--set")
-    tell(track_file(model, source, out, recipe, video=video))
+    lines = track_file(model, source, out, recipe, video=video, partial=partial)
+    tell(lines)
+    if any(line.startswith("Left out: ") for line in lines):
+        raise typer.Exit(InputError.exit_status)
 
 
 def budget(

@@ -21,7 +21,7 @@ from groundswell.pipelines.marine.chain.report import write_chain_report
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.mining import mine
 from groundswell.pipelines.marine.recipe import MarineRecipe
-from groundswell.pipelines.workflow import start_run, train_run
+from groundswell.pipelines.workflow import open_and_split, start_run, train_run
 
 RECIPE = "chain.yaml"
 DONE = "stage.json"
@@ -40,13 +40,18 @@ def run_chain(recipe: MarineRecipe, out: Path, *, step: str = "", quiet: bool = 
         quiet: no progress on stderr.
 
     Raises:
-        InputError: the recipe is another one than the folder's, or an earlier step is missing.
+        InputError: the recipe is another one than the folder's, its images cannot be used, or an earlier step is
+            missing; nothing was written.
+        RefusedError: the split leaks and the recipe does not allow it; nothing was written.
     """
     out = Path(out).resolve()
     stages = stages_of(recipe, out)
     chosen = only(stages, step) if step else stages
     _check_same(out, recipe)
-    write_text(out / RECIPE, dump_recipe(recipe))
+    _check_needs(chosen[0], out)
+    if not (out / RECIPE).exists():
+        open_and_split("marine", recipe)  # a recipe that nothing can be done with does not claim the folder
+        write_text(out / RECIPE, dump_recipe(recipe))
     with RunFolder(out).lock():
         for stage in chosen:
             _check_needs(stage, out)

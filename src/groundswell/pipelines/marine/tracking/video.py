@@ -134,7 +134,7 @@ class Video(Frames):
             sentence = f"This video breaks off: {read} of its {self._frames} frames can be read"
             if not self._partial:
                 raise InputError(sentence, where=self.path,
-                                 fix="Copy it again, or ask for what there is of it (partial)")
+                                 fix="Copy it again, or take what there is of it with --partial")
             self.left_out.append(f"{sentence} ({self.path})")
 
     def _opened(self) -> Any:
@@ -181,7 +181,7 @@ class ImageFolder(Frames):
                 try:
                     image = read_image(file)
                 except InputError as error:
-                    self.left_out.append(f"Left out: {error}")
+                    self.left_out.append(str(error))
                     continue
                 read += 1
                 yield Frame(index, index / self.rate_hz, image)
