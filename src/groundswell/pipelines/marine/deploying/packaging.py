@@ -54,8 +54,8 @@ def package(model: Path, to: str, out: Path) -> list[str]:
     kind = "archive" if out.name.endswith(ARCHIVES) else "folder"
     warning = ["The detector was trained on simulated images: of real ones it says nothing."] if detector.simulated \
         else []
-    return [f"Wrote the {kind} {out}: {', '.join(f'{part.file} ({part.precision})' for part in parts)}, for {to}.", *lines,
-            *warning]
+    named = ", ".join(f"{part.file} ({part.precision})" for part in parts)
+    return [f"Wrote the {kind} {out}: {named}, for {to}.", *lines, *warning]
 
 
 @contextmanager

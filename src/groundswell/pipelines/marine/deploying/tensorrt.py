@@ -44,7 +44,7 @@ build() {
     model=$1
     engine=$2
     shift 2
-    if [ -s "$engine" ] && [ "$engine" -nt "$model" ]; then
+    if [ -s "$engine" ] && [ -z "$(find "$model" -newer "$engine")" ]; then
         echo "$engine is there already"
         return
     fi
@@ -62,8 +62,10 @@ build() {
 
 
 def plan_of(parts: Sequence[Part], *, workspace_gb: float = 4.0) -> dict[str, Any]:
-    """What is to be built, JSON-able: for each member its model, engine, weight and command. An engine has the precision
-    that its model was kept in: one that lost too much at 16 bits is not turned to 16 here."""
+    """What is to be built, JSON-able: for each member its model, engine, weight and command.
+
+    An engine has the precision that its model was kept in: one that lost too much at 16 bits is not turned to 16 here.
+    """
     engines = []
     for part in parts:
         model, engine = f"{MODELS}/{part.file}", f"{ENGINES}/{Path(part.file).stem}.engine"
