@@ -137,6 +137,7 @@ def same(folder: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.timeout(900)
 def test_a_chain_that_is_killed_in_every_kind_of_stage_ends_with_the_same_bytes(place: Path, tmp_path: Path) -> None:
     out, errors = tmp_path / "chain", tmp_path / "stderr"
     with errors.open("wb") as stderr, subprocess.Popen(

@@ -64,7 +64,7 @@ def calibrate_members(members: Members, folder: Path, *, quiet: bool = False) ->
                                    overlap=recipe.calibrate.iou, seed=recipe.split.seed)
     plain = members.predictions("predictions")[members.best()]
     says = [*compared.sentences(), note, *calibrator.sentences(),
-            told(against(members, after["predictions"], plain), "the best member in validation, looking once",
+            told(against(members, after["predictions"], plain), "the best member in validation, which looks once",
                  "With views, mAP50 is"), *thresholds.sentences()]
     compared.draw(folder / "reliability.png")
     thresholds.draw(folder / "thresholds.png")
@@ -124,6 +124,10 @@ def _dealt(members: Members, validation: BoxPredictions) -> tuple[BoxPredictions
     first = order[:min(max(1, round(len(clips) * members.recipe.calibrate.share)), len(clips) - 1)]
     inside = np.isin(group.astype(str), first)
     return (validation.take(inside), validation.take(~inside),
-            f"Calibration was fitted on {len(first)} validation clips, thresholds were chosen on the "
-            f"{len(clips) - len(first)} others; neither saw a test clip.")
+            f"Calibration was fitted on {_clips(len(first))} of validation, thresholds were chosen on "
+            f"{_clips(len(clips) - len(first), 'other ')}; neither saw a test clip.")
+
+
+def _clips(count: int, which: str = "") -> str:
+    return f"{count} {which}clip{'' if count == 1 else 's'}"
 

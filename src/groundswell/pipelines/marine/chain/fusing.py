@@ -75,10 +75,11 @@ def told(difference: Estimate, beside: str, begins: str) -> str:
     """A difference of mAP50 in a sentence."""
     if difference.value is None:
         return f"{begins} not comparable with {beside}: {difference.why}."
-    sign = "above" if difference.value >= 0 else "below"
     interval = "" if difference.low is None or difference.high is None else (
         f" (interval {difference.low:+.3f} to {difference.high:+.3f})")
-    return f"{begins} {abs(difference.value):.3f} {sign} that of {beside}{interval}, over the same test clips."
+    size = f"{abs(difference.value):.3f}"
+    beyond = "the same as" if float(size) == 0 else f"{size} {'above' if difference.value > 0 else 'below'}"
+    return f"{begins} {beyond} that of {beside}{interval}, over the same test clips."
 
 
 def check_place(members: Members, folder: Path) -> None:

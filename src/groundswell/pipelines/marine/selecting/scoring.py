@@ -80,19 +80,20 @@ def score_pool(looker: Looker, pool: ImageSet, names: Sequence[str], band: tuple
     facts = {"detector": looker.identity, "pool": pool.fingerprint(), "band": list(band), "size": looker.size,
              "prepared": looker.prepare is not None, "darker": DARKER}
     parts = _begin(out, facts)
-    found = [_read(path) for path in [out / SCORES, *sorted(parts.glob("*.parquet"))] if path.exists()]
+    kept = sorted(parts.glob("[0-9]*.parquet"))  # not what a killed process was writing, whose name begins with a dot
+    found = [_read(path) for path in [out / SCORES, *kept] if path.exists()]
     done = {name for frame in found for name in frame["image"]}
     left = [name for name in names if name not in done]
     refused: list[str] = []
-    number = len(list(parts.glob("*.parquet")))
+    number = len(kept)
     with progress(len(names), "Looking", "images", done=len(done), quiet=quiet) as bar:
-        for some, images in _batches(pool, left, looker.batch, refused):
+        for at, (some, images) in enumerate(_batches(pool, left, looker.batch, refused)):
             if images:
                 frame = pd.DataFrame(_scored(looker, some, images, band))
                 _write(parts / f"{number:08d}.parquet", frame)
                 found.append(frame)
                 number += 1
-            bar.advance(looker.batch)
+            bar.advance(min(looker.batch, len(left) - at * looker.batch))
     if not found:
         return pd.DataFrame(), refused
     place = {name: at for at, name in enumerate(names)}
