@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
@@ -45,18 +46,34 @@ def export_onnx_of(run: RunFolder, path: Path, folds: Sequence[int]) -> ExportRe
     if len(folds) > 1:
         raise InputError("The boxes of several folds' networks cannot be averaged in one file", where=run.path,
                          fix="Export one with --fold 1; `groundswell marine fuse` makes an ensemble of several files")
-    return export_onnx(tasks_of(run, folds)[0].export(), path, lambda: images_to_compare(run), run=run.path.name)
+    task = tasks_of(run, folds)[0]
+    return export_onnx(task.export(), path, lambda: images_to_compare(run, task), run=run.path.name)
 
 
-def images_to_compare(run: RunFolder, count: int = COMPARED) -> Iterator[Mapping[str, NDArray[Any]]]:
-    """Letterboxed images of the run's own data, at equal distances, in batches."""
+def images_to_compare(run: RunFolder, task: DetectionTask,
+                      count: int = COMPARED) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """Letterboxed images of the run's own data, at equal distances, in batches.
+
+    Left out are images at which two places are so nearly alike that rounding decides which of them the network looks
+    at more closely (:meth:`Engine.settled`): there even the network does not agree with itself in another batch.
+    """
     source = source_of(run.recipe(MarineRecipe), load_archive(run.path))
-    rows = np.resize(np.unique(np.linspace(0, len(source) - 1, count).astype(np.int64)), count)
-    for start in range(0, count, _BATCH):
+    rows = np.unique(np.linspace(0, len(source) - 1, min(2 * count, len(source))).astype(np.int64))
+    kept: list[NDArray[np.uint8]] = []
+    rest: list[NDArray[np.uint8]] = []
+    for start in range(0, len(rows), _BATCH):
         chosen = rows[start:start + _BATCH]
         out = {name: field.allocate(len(chosen)) for name, field in source.fields.items()}
         source.read(chosen, out)
-        yield {"image": out["image"]}
+        with torch.no_grad():
+            settled = task.judged.settled(torch.from_numpy(out["image"]).float() / 255).numpy()
+        kept += list(out["image"][settled])
+        rest += list(out["image"][~settled])
+        if len(kept) >= count:
+            break
+    kept = kept if len(kept) >= _BATCH else [*kept, *rest]
+    for start in range(0, count, _BATCH):
+        yield {"image": np.stack([kept[k % len(kept)] for k in range(start, min(start + _BATCH, count))])}
 
 
 def write_state_dicts(run: RunFolder, folder: Path, folds: Sequence[int]) -> list[Path]:
