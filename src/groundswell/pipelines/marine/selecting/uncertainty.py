@@ -61,7 +61,8 @@ def places_of(raw_boxes: NDArray[np.float32], raw_scores: NDArray[np.float32], *
     best = raw_scores.max(axis=1)
     order = np.argsort(-best, kind="stable")[:_MOST]
     left = order[best[order] >= FLOOR]
-    boxes, scores = [], []
+    boxes: list[NDArray[np.float32]] = []
+    scores: list[NDArray[np.float32]] = []
     while len(left) and len(boxes) < most:
         near = iou(raw_boxes[left[:1]], raw_boxes[left])[0] > overlap
         near[0] = True
