@@ -104,3 +104,13 @@ def test_views_are_each_seen_once_and_the_image_itself_first() -> None:
     assert len({view.apply(picture).tobytes() for view in every}) == 8
     assert len(views(TtaRecipe())) == 6
     assert views(TtaRecipe(enabled=False)) == [View()]
+
+
+def test_one_animal_of_which_two_classes_are_thought_is_counted_once() -> None:
+    from groundswell.pipelines.marine.detecting import OpenDetector
+    from groundswell.pipelines.marine.recipe import FuseRecipe as Fuse
+
+    detector = OpenDetector("d", (), ("a", "b"), ("", ""), (-1, -1), 64, False, False, Fuse(), None, None, (0.3, 0.3))
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10.2], [20, 20, 30, 30]], np.float32)
+    kept = detector.counted((boxes, np.array([0.5, 0.6, 0.2], np.float32), np.array([0, 1, 0])))
+    assert kept[2].tolist() == [1] and kept[1].tolist() == pytest.approx([0.6])

@@ -17,7 +17,7 @@ from groundswell.core.run import RunFolder
 from groundswell.data.boxes import BoxPredictions
 from groundswell.pipelines.marine.calibration import Calibrator
 from groundswell.pipelines.marine.decode import to_original
-from groundswell.pipelines.marine.fusion import fuse_image
+from groundswell.pipelines.marine.fusion import fuse_image, surest
 from groundswell.pipelines.marine.letterbox import letterbox
 from groundswell.pipelines.marine.predicting import Answer, answer_of_file, answer_of_task, decoded
 from groundswell.pipelines.marine.recipe import DetectRecipe, FuseRecipe, MarineRecipe, TtaRecipe
@@ -27,6 +27,8 @@ from groundswell.pipelines.marine.tta import views
 Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 """Boxes (k, 4) in pixels of the image, scores (k,), labels (k,)."""
 ENSEMBLE = "ensemble.json"
+SAME_PLACE = 0.9
+"""Overlap from which boxes of different classes are one animal when animals are counted."""
 _FORMAT = "groundswell ensemble 1"
 
 
@@ -103,10 +105,13 @@ class OpenDetector:
         return boxes, self.calibrator.frequency(found[1], label), label
 
     def counted(self, found: Found) -> Found:
-        """Those boxes that reach their class's threshold."""
+        """Those boxes that reach their class's threshold; of several classes at one place the surest, for one animal
+        is counted once."""
         boxes, score, label = found
         sure = score >= np.asarray(self.thresholds, np.float32)[label]
-        return boxes[sure], score[sure], label[sure]
+        boxes, score, label = boxes[sure], score[sure], label[sure]
+        kept = surest(boxes, score, np.zeros(len(boxes), np.int64), SAME_PLACE)
+        return boxes[kept], score[kept], label[kept]
 
     def predictions(self, names: Sequence[str], found: Sequence[Found], member: str = "model") -> BoxPredictions:
         """What was found as a table."""

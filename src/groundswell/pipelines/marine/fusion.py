@@ -92,17 +92,22 @@ def _suppressed(boxes: NDArray[np.float64], score: NDArray[np.float64], member: 
     return np.array(corners).reshape(-1, 4), np.array(scores)
 
 
-def suppressed(boxes: NDArray[Any], score: NDArray[Any], label: NDArray[Any], most_overlap: float) -> Found:
-    """Drop the boxes that a surer one of their class overlaps by more than ``most_overlap``; the surest first."""
-    order, kept = np.argsort(-np.asarray(score), kind="stable"), []
+def surest(boxes: NDArray[Any], score: NDArray[Any], label: NDArray[Any], most_overlap: float) -> NDArray[np.int64]:
+    """Rows of the boxes that no surer one of their label overlaps by more than ``most_overlap``; the surest first."""
+    kept = []
     overlap = iou(boxes, boxes) > most_overlap
     same = np.asarray(label)[:, None] == np.asarray(label)[None, :]
-    gone = np.zeros(len(order), bool)
-    for row in order:
+    gone = np.zeros(len(boxes), bool)
+    for row in np.argsort(-np.asarray(score), kind="stable"):
         if not gone[row]:
             kept.append(int(row))
             gone |= overlap[row] & same[row]
-    chosen = np.array(kept, np.int64)
+    return np.array(kept, np.int64)
+
+
+def suppressed(boxes: NDArray[Any], score: NDArray[Any], label: NDArray[Any], most_overlap: float) -> Found:
+    """The boxes of :func:`surest`, with scores and labels."""
+    chosen = surest(boxes, score, label, most_overlap)
     return (np.asarray(boxes, np.float32)[chosen], np.asarray(score, np.float32)[chosen],
             np.asarray(label, np.int64)[chosen])
 
