@@ -1,5 +1,5 @@
-"""What the marine pipeline promises and no other file of tests holds: defaults that stay, images seen as often as they
-should be, a chain that stops where something fails, members that keep their weights, commands that use a model.
+"""What the marine pipeline promises and no other file of tests holds: defaults that stay, weights of classes, a command
+whose status says that a step failed, members that keep their weights, images that cannot be read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from groundswell.pipelines.marine.detecting import Member, OpenDetector
 from groundswell.pipelines.marine.image_files import encode
 from groundswell.pipelines.marine.labels import class_map
 from groundswell.pipelines.marine.recipe import DetectRecipe, FuseRecipe, MarineRecipe
-from groundswell.pipelines.marine.sampling import class_weights_of, repeats_of
+from groundswell.pipelines.marine.sampling import class_weights_of
 
 SPECIES = (0, 29, 25)  # lionfish, shark, eel: critical, general, important
 
@@ -40,39 +40,6 @@ def test_setting_one_key_leaves_its_neighbours_at_their_defaults(key: str, value
     places[0].pop(last)
     assert changed == whole
     assert (whole["split"]["validation"], whole["split"]["test"]) == (0.15, 0.15)
-
-
-def test_images_with_critical_species_come_more_often_and_none_is_left_out(tmp_path: Path) -> None:
-    images = small_set(tmp_path / "set", clips=6, frames=4, species=SPECIES)
-    told = class_map(images)
-    table = told.table(images)
-    rows = np.arange(len(table))[::2]
-    sampling = {"oversampling_ratio": 3.0, "min_per_class": 0}
-    found = repeats_of(recipe_of(sampling=sampling), images, told, table, rows)
-    assert found is not None
-    names = table.column("sample_id").to_numpy(object)[rows]
-    critical = np.array([0 in images.annotations(str(name)).label for name in names])
-    assert critical.any() and not critical.all()
-    assert (found[critical] == 3).all()
-    assert (found[~critical] == 1).all()  # images without animals among them: every image of the part is seen
-    scarce = repeats_of(recipe_of(sampling={**sampling, "min_per_class": 10_000}), images, told, table, rows)
-    assert scarce is not None and (scarce[critical] == 5).all()
-    assert repeats_of(recipe_of(), images, told, table, rows) is None
-
-
-def test_images_that_false_alarms_were_found_on_come_once_more_and_others_cannot_be_named(tmp_path: Path) -> None:
-    images = small_set(tmp_path / "set", clips=4, species=SPECIES)
-    told = class_map(images)
-    table = told.table(images)
-    rows, names = np.arange(4), table.column("sample_id").tolist()
-    path = tmp_path / "negatives.json"
-    recipe = recipe_of(sampling={"negatives": str(path)})
-    path.write_text(json.dumps({"negatives": [{"image": names[1]}, {"image": names[1]}]}))
-    found = repeats_of(recipe, images, told, table, rows)
-    assert found is not None and found.tolist() == [1, 2, 1, 1]
-    path.write_text(json.dumps({"negatives": [{"image": names[1]}, {"image": names[6]}]}))
-    with pytest.raises(InputError, match="not in the training part"):
-        repeats_of(recipe, images, told, table, rows)
 
 
 def test_weights_of_classes_are_of_the_training_part(tmp_path: Path) -> None:
@@ -119,14 +86,6 @@ def test_a_step_that_fails_ends_the_chain_with_its_status_and_the_next_call_begi
     assert done[len(before)] == "specialise/round-1"  # nothing is done twice
     assert len(done) == len(set(done)) and done[-1] == "export"
     assert len({json.loads(path.read_text())["name"] for path in (tmp_path / "chain").rglob("stage.json")}) == len(done)
-
-
-def test_a_step_alone_needs_those_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                            capsys: pytest.CaptureFixture[str]) -> None:
-    done, _, words = chain_of(tmp_path, monkeypatch)
-    assert main([*words, "--step", "fuse"]) == 2
-    assert "which is not done" in capsys.readouterr().err
-    assert not done
 
 
 def answer(left: float, score: float) -> Any:
