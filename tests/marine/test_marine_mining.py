@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from groundswell.core.files import read_json
 from groundswell.core.recipe import build_recipe
@@ -61,30 +62,38 @@ def test_a_round_has_a_limit_and_keeps_the_surest() -> None:
     assert [round(one.score, 2) for one in negatives] == [0.69, 0.68, 0.67, 0.66, 0.65]
 
 
-def test_mining_a_run_looks_at_its_training_part_alone(small_detector: RunFolder, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def mined(small_detector: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """What was mined with a run. A detector taught this briefly is sure of nothing: with a lower threshold, and a match
+    only where boxes are nearly the same, whatever it sees is a false alarm."""
+    path = tmp_path_factory.mktemp("mined") / "negatives.json"
+    return path, mine(small_detector, path, SpecialiseRecipe(threshold=0.05, iou=0.95, most=40))
+
+
+def test_mining_a_run_looks_at_its_training_part_alone(small_detector: RunFolder,
+                                                       mined: tuple[Path, list[str]]) -> None:
+    path, lines = mined
     archive = load_archive(small_detector.path)
-    manifest = SplitManifest.read(small_detector.path, archive.table)
-    names = archive.table.column("sample_id").to_numpy(object)
-    # A detector taught this briefly is sure of nothing: with a lower threshold whatever it sees is a false alarm.
-    lines = mine(small_detector, tmp_path / "negatives.json", SpecialiseRecipe(threshold=0.05, iou=0.95, most=40))
-    found = read_json(tmp_path / "negatives.json")
-    assert len(found["negatives"]) == 40 and found["images"] == len(manifest.rows(TRAIN, 0))
-    assert {row["image"] for row in found["negatives"] + found["review"]} <= set(names[manifest.rows(TRAIN, 0)])
+    rows = SplitManifest.read(small_detector.path, archive.table).rows(TRAIN, 0)
+    found = read_json(path)
+    assert len(found["negatives"]) == 40 and found["images"] == len(rows)
+    training = set(archive.table.column("sample_id").to_numpy(object)[rows])
+    assert {row["image"] for row in found["negatives"] + found["review"]} <= training
     assert all(row["why"] for row in found["review"]) and not any(row["why"] for row in found["negatives"])
     assert "40 hard negatives" in lines[0]
-    sheet = tmp_path / "negatives.review.png"
+    sheet = path.with_suffix(".review.png")
     assert sheet.is_file() == bool(found["review"]) and all(str(sheet) in line for line in lines[1:])
 
 
-def test_what_was_mined_is_learnt_from_in_the_next_run(small_detector: RunFolder, tmp_path: Path) -> None:
+def test_what_was_mined_is_learnt_from_in_the_next_run(small_detector: RunFolder,
+                                                       mined: tuple[Path, list[str]]) -> None:
     archive = load_archive(small_detector.path)
     rows = SplitManifest.read(small_detector.path, archive.table).rows(TRAIN, 0)
-    mine(small_detector, tmp_path / "negatives.json", SpecialiseRecipe(threshold=0.05, iou=0.95, most=5))
-    on = {row["image"] for row in read_json(tmp_path / "negatives.json")["negatives"]}
+    on = {row["image"] for row in read_json(mined[0])["negatives"]}
     before = small_detector.recipe(MarineRecipe).model_dump(mode="json")
-    recipe = build_recipe(MarineRecipe, {**before, "sampling": {"negatives": str(tmp_path / "negatives.json")}})
+    recipe = build_recipe(MarineRecipe, {**before, "sampling": {"negatives": str(mined[0])}})
     times = WORKFLOW.repeats(recipe, archive, rows)
     assert times is not None
     names = archive.table.column("sample_id").to_numpy(object)[rows]
     assert {str(name) for name, count in zip(names, times, strict=True) if count == 2} == on
-    assert set(times.tolist()) == {1, 2}
+    assert set(times.tolist()) <= {1, 2}
