@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import atomic_path
 from groundswell.data.box_truth import Annotated, BoxTruth, boxes_of, check_boxes, joined, refuse_boxes
+from groundswell.data.parquet import read_with_facts, write_with_facts
 
 __all__ = ["Annotated", "BoxPredictions", "BoxTruth", "boxes_of"]
 
@@ -138,9 +136,7 @@ class BoxPredictions:
                  for name, column in values.items()}
         table = pa.table({"sample_id": pa.array(self.sample_id, pa.string()),
                           "member": pa.array(self.member, pa.string()), "fold": pa.array(self.fold), **lists})
-        meta = json.dumps({"classes": self.classes, "note": self.note}).encode()
-        with atomic_path(path) as temporary:
-            pq.write_table(table.replace_schema_metadata({_META: meta}), temporary)
+        write_with_facts(path, table, _META, {"classes": self.classes, "note": self.note})
 
     @classmethod
     def read(cls, path: Path) -> BoxPredictions:
@@ -149,15 +145,8 @@ class BoxPredictions:
         Raises:
             InputError: missing, damaged or something else.
         """
+        table, meta = read_with_facts(path, _META, "predicted boxes")
         try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"The predicted boxes cannot be read: {error}", where=path) from error
-        raw = (table.schema.metadata or {}).get(_META)
-        if raw is None:
-            raise InputError("This Parquet file does not hold predicted boxes", where=path)
-        try:
-            meta = json.loads(raw)
             columns = {name: table[name].combine_chunks() for name in (*_CORNERS, "score", "label")}
             count = np.asarray(columns["score"].value_lengths().to_numpy(zero_copy_only=False), np.int64)
             flat = {name: np.array(column.flatten().to_numpy(zero_copy_only=False))

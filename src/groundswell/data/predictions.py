@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +10,10 @@ from typing import Any, Protocol, Self
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import atomic_path
+from groundswell.data.parquet import read_with_facts, write_with_facts
 
 _META = b"groundswell.predictions"
 
@@ -125,10 +123,7 @@ class Predictions:
     def write(self, path: Path) -> None:
         """Write as Parquet, atomically."""
         table = pa.Table.from_pandas(self.frame(), preserve_index=False)
-        meta = json.dumps({"classes": self.classes, "note": self.note}).encode()
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _META: meta})
-        with atomic_path(path) as temporary:
-            pq.write_table(table, temporary)
+        write_with_facts(path, table, _META, {"classes": self.classes, "note": self.note})
 
     @classmethod
     def read(cls, path: Path) -> Predictions:
@@ -137,14 +132,7 @@ class Predictions:
         Raises:
             InputError: missing, damaged or something else.
         """
-        try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"The predictions cannot be read: {error}", where=path) from error
-        raw = (table.schema.metadata or {}).get(_META)
-        if raw is None:
-            raise InputError("This Parquet file does not hold predictions", where=path)
-        meta = json.loads(raw)
+        table, meta = read_with_facts(path, _META, "predictions")
         frame = table.to_pandas()
         probability = frame[[f"p_{name}" for name in meta["classes"]]].to_numpy(np.float64)
         return cls(frame["sample_id"].to_numpy(object), frame["truth"].to_numpy(np.int64), probability,

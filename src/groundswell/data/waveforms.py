@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import atomic_path
+from groundswell.data.parquet import read_with_facts, write_with_facts
 
 Floats32 = NDArray[np.float32]
 
@@ -149,9 +147,7 @@ class WaveformPredictions:
                     for name, values in lists.items() if values.shape[1]}
         meta = {"dt": self.dt, "t0": self.t0, "samples": self.waveform.shape[1], "traces": self.shift_s.shape[1],
                 "halves": self.halves is not None, "envelope": self.envelope, "note": self.note}
-        table = pa.table(columns).replace_schema_metadata({_META: json.dumps(meta).encode()})
-        with atomic_path(path) as temporary:
-            pq.write_table(table, temporary)
+        write_with_facts(path, pa.table(columns), _META, meta)
 
     @classmethod
     def read(cls, path: Path) -> WaveformPredictions:
@@ -160,15 +156,8 @@ class WaveformPredictions:
         Raises:
             InputError: missing, damaged or something else.
         """
+        table, meta = read_with_facts(path, _META, "predicted waveforms")
         try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"The predicted waveforms cannot be read: {error}", where=path) from error
-        raw = (table.schema.metadata or {}).get(_META)
-        if raw is None:
-            raise InputError("This Parquet file does not hold predicted waveforms", where=path)
-        try:
-            meta = json.loads(raw)
             nt, traces = int(meta["samples"]), int(meta["traces"])
             halves = _lists(table, "halves", 2 * nt, np.float32).reshape(-1, 2, nt) if meta["halves"] else None
             return cls(_texts(table, "sample_id"), _lists(table, "waveform", nt, np.float32),
