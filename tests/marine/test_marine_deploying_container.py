@@ -1,0 +1,214 @@
+"""A container's recipe names only what is there, and its entry point really answers, or says why it does not."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import yaml
+from marine_sets import picture
+from tiny_detectors import tiny_ensemble, tiny_onnx
+
+from groundswell.pipelines.marine.deploying import container, serving
+from groundswell.pipelines.marine.deploying.container import instructions, lint
+from groundswell.pipelines.marine.deploying.packaging import package
+from groundswell.pipelines.marine.deploying.serving import MOST_BYTES, MOST_IMAGES, Service
+from groundswell.pipelines.marine.detecting import open_detector
+from groundswell.pipelines.marine.image_files import encode
+
+PNG = encode(picture(3, 90, 60), ".png")
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packed")
+    tiny_ensemble(folder / "export", thresholds=(0.1, 0.1))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(container, "container_engine", lambda: "")
+        lines = package(folder / "export", "container", folder / "package")
+    assert any("Not built: no container engine here" in line for line in lines)
+    return folder / "package"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    made = Service(open_detector(tiny_ensemble(folder, thresholds=(0.1, 0.1))), port=0)
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+def ask(service, method, path, body=None, **headers):
+    link = http.client.HTTPConnection("127.0.0.1", service.server_address[1], timeout=20)
+    link.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+    answer = link.getresponse()
+    found = answer.status, json.loads(answer.read())
+    link.close()
+    return found
+
+
+def instances(*images):
+    return json.dumps({"instances": [{"b64": base64.b64encode(image).decode()} for image in images]})
+
+
+# -- the recipe ----------------------------------------------------------------------------------------------------
+
+
+def test_the_recipe_is_sound(packed) -> None:
+    assert lint(packed) == []
+    steps = instructions((packed / "Containerfile").read_text())
+    image = next(rest for name, rest in steps if name == "FROM")
+    assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+", image)
+    entry = json.loads(next(rest for name, rest in steps if name == "ENTRYPOINT"))
+    assert entry[:3] == ["python", "-m", "groundswell.pipelines.marine.deploying.serving"]
+    requirements = (packed / "app" / "requirements.txt").read_text()
+    assert "torch==" in requirements and "onnxruntime==" in requirements and "ultralytics" not in requirements
+    assert all("==" in line for line in requirements.splitlines() if not line.startswith("#"))
+    for line in (packed / "SHA256SUMS").read_text().splitlines():
+        assert (packed / line.split("  ")[1]).is_file()
+    assert "SIMULATED" in (packed / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("old", "new", "problem"), [
+    ("python:3.11.14-slim-bookworm", "python:latest", "has no version"),
+    ("python:3.11.14-slim-bookworm", "host:5000/python", "has no version"),
+    ("COPY models", "COPY weights", "weights: it is not there"), ("COPY models", "COPY ../up", "it is not there"),
+    ("USER 10001", "USER root", "runs as root"), ("USER 10001", "", "runs as root"),
+    ('ENTRYPOINT ["python"', 'ENTRYPOINT python [', "list of words"), ("ENTRYPOINT", "LABEL a=", "no entry point")])
+def test_what_is_wrong_with_a_recipe_is_found(packed, tmp_path, old, new, problem) -> None:
+    shutil.copytree(packed, tmp_path / "package")
+    (tmp_path / "up").mkdir()
+    file = tmp_path / "package" / "Containerfile"
+    file.write_text(file.read_text().replace(old, new))
+    assert any(problem in found for found in lint(tmp_path / "package"))
+
+
+def test_the_cloud_is_told_of_the_same_routes_ports_and_replicas(packed) -> None:
+    run, vertex = (yaml.safe_load((packed / name).read_text()) for name in ("cloudrun.yaml", "vertex.yaml"))
+    template = run["spec"]["template"]
+    assert template["metadata"]["annotations"] == {"autoscaling.knative.dev/minScale": "1",
+                                                   "autoscaling.knative.dev/maxScale": "3"}
+    served = template["spec"]["containers"][0]
+    assert served["startupProbe"]["httpGet"]["path"] == vertex["model"]["containerSpec"]["healthRoute"] == "/health"
+    assert vertex["model"]["containerSpec"]["predictRoute"] == "/predict"
+    assert served["ports"][0]["containerPort"] == vertex["model"]["containerSpec"]["ports"][0]["containerPort"] == 8080
+    machine = vertex["deployment"]["dedicatedResources"]
+    assert machine["machineSpec"]["machineType"] == "n1-standard-4"
+    assert machine["machineSpec"]["acceleratorType"] == "NVIDIA_TESLA_T4"
+    assert (machine["minReplicaCount"], machine["maxReplicaCount"]) == (1, 3)
+    for image in (served["image"], vertex["model"]["containerSpec"]["imageUri"]):
+        assert "@" in image and "latest" not in image
+
+
+def test_an_engine_is_only_one_that_answers(monkeypatch, tmp_path) -> None:
+    (tmp_path / "podman").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "docker").write_text("#!/bin/sh\nexit 0\n")
+    (tmp_path / "podman").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert container.container_engine() == ""
+    (tmp_path / "docker").chmod(0o755)
+    assert container.container_engine() == "docker"
+
+
+# -- the service ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_entry_point_of_the_recipe_runs_and_answers(packed) -> None:
+    steps = instructions((packed / "Containerfile").read_text())
+    entry = json.loads(next(rest for name, rest in steps if name == "ENTRYPOINT"))
+    words = [sys.executable, *(str(packed / "models") if word == "/app/models" else word for word in entry[1:])]
+    words[words.index("0.0.0.0")] = "127.0.0.1"
+    process = subprocess.Popen([*words, "--port", "0"], stderr=subprocess.PIPE, text=True, env={
+        **os.environ, "PYTHONPATH": str(packed / "app"), "OMP_NUM_THREADS": "1", "AIP_PREDICT_ROUTE": "/v1/find"})
+    try:
+        line = process.stderr.readline()
+        where = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+        assert where, line + process.stderr.read()
+        link = http.client.HTTPConnection("127.0.0.1", int(where[1]), timeout=30)
+        link.request("GET", "/health")
+        assert json.loads(link.getresponse().read())["status"] == "ready"
+        for path in ("/predict", "/v1/find"):
+            link = http.client.HTTPConnection("127.0.0.1", int(where[1]), timeout=30)
+            link.request("POST", path, PNG)
+            assert json.loads(link.getresponse().read())["predictions"][0]["width"] == 90
+        link = http.client.HTTPConnection("127.0.0.1", int(where[1]), timeout=30)
+        link.request("POST", "/predict", encode(np.zeros((7000, 7000, 3), np.uint8), ".png"))  # small, and 147 MB
+        assert link.getresponse().status == 400
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_an_image_gets_the_boxes_that_the_detector_counts(service) -> None:
+    status, answer = ask(service, "POST", "/predict", PNG, Content_Type="image/png")
+    boxes, score, label = service.detector.counted(service.detector([picture(3, 90, 60)])[0])
+    found = answer["predictions"][0]
+    assert status == 200 and answer["simulated"] is True and len(found["boxes"]) == len(boxes) > 0
+    for one, box, s, k in zip(found["boxes"], boxes, score, label, strict=True):
+        assert one["box"] == pytest.approx(box.tolist(), abs=0.01) and one["score"] == pytest.approx(s, abs=1e-5)
+        assert one["category"] == service.detector.classes[k] and one["priority"] == service.detector.priority[k]
+
+
+def test_vertex_gets_one_prediction_an_instance(service) -> None:
+    other = encode(picture(5), ".jpg")
+    status, answer = ask(service, "POST", "/predict", instances(PNG, other), Content_Type="application/json")
+    assert status == 200 and [one["width"] for one in answer["predictions"]] == [90, 64]
+    nested = json.dumps({"instances": [{"image_bytes": {"b64": base64.b64encode(PNG).decode()}}]})
+    assert ask(service, "POST", "/predict", nested, Content_Type="application/json; charset=utf-8")[0] == 200
+
+
+@pytest.mark.parametrize(("body", "kind", "why"), [
+    (b"", "image/png", "empty"), (b"GIF89a", "image/gif", "no image"), (PNG[:-30], "image/png", "cut off"),
+    (b"{", "application/json", "form"), (b"[]", "application/json", "form"),
+    (b"[" * 100_000, "application/json", "form"),
+    (b'{"instances": [{"b64": "***"}]}', "application/json", "form"),
+    (b'{"instances": [{"b64": 5}]}', "application/json", "form"), (b'{"instances": []}', "application/json", "1 to"),
+    (instances(*[PNG] * (MOST_IMAGES + 1)), "application/json", "1 to"),
+    (instances(PNG, b"x"), "application/json", "instance 1")])
+def test_a_bad_request_gets_a_reason_and_the_next_is_answered(service, body, kind, why) -> None:
+    status, answer = ask(service, "POST", "/predict", body, Content_Type=kind)
+    assert status == 400 and why in answer["error"] and "Traceback" not in answer["error"]
+    assert ask(service, "GET", "/health")[0] == 200
+
+
+def test_what_is_too_long_is_refused_unread_and_other_paths_are_not_there(service) -> None:
+    with socket.create_connection(service.server_address, timeout=10) as link:
+        link.sendall(f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {MOST_BYTES + 1}\r\n\r\n".encode())
+        assert b" 413 " in link.recv(200)
+    with socket.create_connection(service.server_address, timeout=10) as link:
+        link.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert b" 411 " in link.recv(200)
+    assert ask(service, "POST", "/../etc/passwd", b"x")[0] == 404
+    assert ask(service, "GET", "/predict")[0] == 404
+
+
+def test_too_many_at_once_are_told_to_come_again(service) -> None:
+    taken = [service.seats.acquire(blocking=False) for _ in range(serving.AT_ONCE)]
+    try:
+        assert all(taken) and ask(service, "POST", "/predict", PNG)[0] == 503
+        assert ask(service, "GET", "/health")[0] == 200
+    finally:
+        for _ in taken:
+            service.seats.release()
+    assert ask(service, "POST", "/predict", PNG)[0] == 200
+
+
+def test_it_listens_on_loopback_unless_told_otherwise(tmp_path, service, capsys) -> None:
+    assert service.server_address[0] == "127.0.0.1"
+    model = str(tiny_onnx(tmp_path / "a.onnx"))
+    assert serving.main(["--model", model, "--port", str(service.server_address[1])]) == 2
+    assert "Cannot listen there" in capsys.readouterr().err
+    assert serving.main(["--model", str(tmp_path / "none.onnx")]) == 2
