@@ -23,11 +23,13 @@ Found = Sequence[tuple[tuple[float, float, float, float], Sequence[float]]]
 
 
 def pool_of(path: Path, count: int, *, clips: int = 4, annotated: Sequence[int] = (), **facts: Any) -> ImageSet:
-    """Images whose green says which one it is; their left half is blue, so that a mirrored one is known."""
+    """Images whose green says which one it is; their left half is blue, so that a mirrored one is known, and each has
+    its own pattern, so that no two look alike."""
     with ImageWriter(path, classes=CLASSES, species=IDS, suffix=".png", **facts) as writer:
         for k in range(count):
             image = np.zeros((SIZE, SIZE, 3), np.uint8)
-            image[..., 0], image[..., 1], image[:, :SIZE // 2, 2] = 200, 5 * k, 200
+            pattern = np.random.default_rng(k).permutation(np.repeat([160, 240], 32)).reshape(8, 8)  # 200 on average
+            image[..., 0], image[..., 1], image[:, :SIZE // 2, 2] = pattern.repeat(8, 0).repeat(8, 1), 5 * k, 200
             writer.add(f"image{k:02d}", image, clip=f"clip{k % clips}", annotated=k in annotated)
     return writer.set
 

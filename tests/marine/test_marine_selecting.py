@@ -214,6 +214,17 @@ def test_copies_of_a_frame_are_not_all_chosen(tmp_path: Path) -> None:
     assert len(chosen(tmp_path / "six")) == 6 and any("nothing else was left" in line for line in lines)
 
 
+def test_frames_that_look_alike_are_both_chosen_where_the_detector_sees_something_else_in_them() -> None:
+    hashes = np.array([0, 0b111111, 0b11], np.uint64)  # six bits are near, two all but the same
+    score, cluster = np.array([0.9, 0.8, 0.7]), np.zeros(3, np.int64)
+    apart = np.array([[0, 0], [9, 0], [0, 9]], np.float32)
+    assert deal(score, cluster, hashes, apart, 2).order.tolist() == [0, 1]
+    assert deal(score, cluster, hashes[[0, 2, 1]], apart, 2).order.tolist() == [0, 2]
+    together = np.array([[0, 0], [0.1, 0], [9, 9]], np.float32)
+    choice = deal(score, cluster, np.array([0, 0b111111, 2**64 - 1], np.uint64), together, 2)
+    assert choice.order.tolist() == [0, 2] and choice.passed_over == 1
+
+
 def test_clusters_are_of_the_seed_and_never_more_than_there_are_features() -> None:
     features = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
     assert (clusters_of(features, 6, 1) == clusters_of(features, 6, 1)).all()

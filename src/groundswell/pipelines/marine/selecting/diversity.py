@@ -14,8 +14,9 @@ from groundswell.pipelines.marine.duplicates import BITS
 LONGEST = 128
 """Length of the features that are kept; longer ones are projected at random, which hardly changes distances."""
 ALIKE = 0.5
-"""Images are near duplicates if their hashes say so and their features are nearer to each other than this share of the
-pool's usual distance from its mean: before one still camera all hashes agree, and animals come and go."""
+"""Images are near duplicates if their hashes are all but the same; or if they are near, and their features are nearer
+to each other than this share of the pool's usual distance from its mean: before one still camera all hashes are near,
+and animals come and go."""
 _MANY = 20_000
 
 
@@ -81,10 +82,10 @@ def deal(score: NDArray[np.float64], cluster: NDArray[np.int64], hashes: NDArray
     order: list[int] = []
 
     def looks_like_one(row: int) -> bool:
-        near = np.bitwise_count(hashes[order] ^ hashes[row]) <= BITS
-        if not near.any():
-            return False
-        beside = np.asarray(order)[near]
+        bits = np.bitwise_count(hashes[order] ^ hashes[row])
+        if (bits <= BITS // 2).any():
+            return True
+        beside = np.asarray(order, np.int64)[bits <= BITS]
         return bool((np.linalg.norm(features[beside] - features[row], axis=1) <= ALIKE * usual).any())
 
     queues = _queues(np.arange(len(score)), score, cluster)
