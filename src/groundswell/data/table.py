@@ -46,7 +46,8 @@ class SampleTable:
             raise InputError(f"The sample table lacks the column(s) {', '.join(missing)}")
         # Text that pandas holds as objects gets the type it will have when read back, or its fingerprint would change.
         frame = frame.reset_index(drop=True).infer_objects()
-        for column in frame.select_dtypes(object).columns:  # pandas leaves some be that share a block with others
+        for column in [name for name, kind in frame.dtypes.items() if kind.kind == "O"]:
+            # pandas leaves some be that share a block with others.
             frame[column] = pd.Series(frame[column].tolist(), index=frame.index)
         for column in ("sample_id", "record", "group"):
             empty = np.flatnonzero(frame[column].isna())
