@@ -82,7 +82,7 @@ def learn(engine: str) -> Callable[[Path], Rows]:
     return measure
 
 
-def clips(engine: str, epochs: int = 10) -> Callable[[Path], Rows]:
+def clips(engine: str, epochs: int = 6) -> Callable[[Path], Rows]:
     """Leave one of six real clips out in turn: AP of the classes that several clips have, and of any fish."""
 
     def measure(work: Path) -> Rows:
