@@ -133,7 +133,8 @@ def same(folder: Path) -> dict[str, object]:
         found[str(path.relative_to(folder))] = {key: value for key, value in json.loads(path.read_text()).items()
                                                 if key != "run"}
     for path in folder.glob("**/stage.json"):
-        found[str(path.relative_to(folder))] = json.loads(path.read_text())["lines"]
+        found[str(path.relative_to(folder))] = [line.replace(str(folder), "") for line in
+                                                json.loads(path.read_text())["lines"]]
     return found
 
 

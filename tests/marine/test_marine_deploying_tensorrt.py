@@ -53,6 +53,9 @@ def test_without_tensorrt_there_is_a_plan_and_it_is_said(tmp_path, nobody) -> No
     assert len({one["engine"] for one in plan["engines"]}) == 3
     assert plan["int8"] is False and plan["max_batch"] == 1 and plan["dla_core"] == -1
     assert ["--fp16" in one["command"] for one in plan["engines"]] == [False, True, False]
+    (tmp_path / "export" / "export.json").write_text('{"workspace_gb": 2.5}')
+    package(tmp_path / "export", "tensorrt", tmp_path / "plan2")
+    assert json.loads((tmp_path / "plan2" / "plan.json").read_text())["workspace_mib"] == 2560
     for one in plan["engines"]:
         assert "--shapes=image:1x3x64x64" in one["command"] and "--memPoolSize=workspace:4096" in one["command"]
         assert (tmp_path / "plan" / one["model"]).is_file() and not (tmp_path / "plan" / one["engine"]).exists()

@@ -131,13 +131,13 @@ def test_every_file_and_box_that_cannot_be_used_is_counted_and_the_good_ones_are
     assert sorted(made.images.images["image"]) == ["good0", "good1", "good2"]
     made.images.verify()
     assert made.report["refused_counts"] == {
-        "file(s)": {"it is listed twice": 2, "there is no such image": 1, "it is 64 by 48 pixels, and its annotations "
+        "file": {"it is listed twice": 2, "there is no such image": 1, "it is 64 by 48 pixels, and its annotations "
                     "are for 640 by 48": 1, "the image file is empty": 1, "the image file is cut off": 1,
                     "this is no image, or a damaged one": 1, "the entry has no id": 1,
                     "its width and height are not given": 1, "the same file is in the set already": 1,
                     "the path '../../secret.jpg' leads outside its folder": 1,
                     f"the path '{secret}' is not relative to its folder": 1},
-        "box(s)": {"it is not four finite numbers": 3, "its category is not listed": 1, "its image is not listed": 1,
+        "box": {"it is not four finite numbers": 3, "its category is not listed": 1, "its image is not listed": 1,
                    "its image is left out": 2, "it leaves its image": 1, "it is outside of its image": 1,
                    "it has no area": 1, "it is smaller than a pixel": 1}}
     assert made.report["cut_boxes"] == 1

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import groundswell
 
-NEEDED = ("joblib", "jinja2", "matplotlib", "numpy", "onnxruntime", "opencv-python-headless", "packaging", "pandas",
-          "psutil", "pyarrow", "pydantic", "pyyaml", "rich", "safetensors", "scikit-learn", "scipy", "torch",
-          "torchvision", "typer", "lightning-fabric", "tensorboard", "h5py", "hdf5plugin")
-"""Distributions that predicting, watching and serving import, or may."""
+NEEDED = ("matplotlib", "numpy", "onnxruntime", "opencv-python-headless", "pandas", "pyarrow", "pydantic", "pyyaml",
+          "rich", "scipy", "torch")
+"""Distributions that predicting, watching and serving import; rich only at a terminal."""
 PACKAGE = "groundswell"
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "templates")
 

@@ -21,6 +21,8 @@ from groundswell.pipelines.marine.image_files import encode
 MODELS, HEALTH = "models", "health"
 PICTURE, ANSWER = "picture.png", "answer.json"
 SUMS = "SHA256SUMS"
+REPORT = "export.json"
+"""What an export says of itself, beside its ``ensemble.json``."""
 _ANSWER_FORMAT = "groundswell health 1"
 
 
@@ -55,7 +57,11 @@ def members_of(model: Path) -> list[tuple[Path, float]]:
         return [(path, 1.0)]
     facts = read_json(ensemble_of(path))
     root = ensemble_of(path).parent
-    found = [(inside(root, str(one["model"])), float(one["weight"])) for one in facts["members"]]
+    try:
+        found = [(inside(root, str(one["model"])), float(one["weight"])) for one in facts["members"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError("This file does not describe an ensemble", where=ensemble_of(path),
+                         fix="Name one that 'groundswell marine pipeline' exported") from error
     for file, _ in found:
         if file.suffix != ".onnx" or not file.is_file():
             raise InputError("This ensemble is of runs, not of exported files", where=ensemble_of(path),

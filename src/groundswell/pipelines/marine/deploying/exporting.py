@@ -23,6 +23,7 @@ from groundswell.evaluate.detection_scores import average_precision
 from groundswell.evaluate.intervals import Estimate
 from groundswell.pipelines.marine.calibration import Calibrator
 from groundswell.pipelines.marine.data import WORKFLOW, classes_of, images_of, source_of
+from groundswell.pipelines.marine.deploying.bundle import REPORT
 from groundswell.pipelines.marine.deploying.precision import HALF, SINGLE, write_half
 from groundswell.pipelines.marine.detecting import ENSEMBLE, Found, open_detector, write_ensemble
 from groundswell.pipelines.marine.predicting import answer_of_file, answered_rows
@@ -33,7 +34,6 @@ from groundswell.pipelines.marine.tta import View, views
 from groundswell.pipelines.workflow import Archive, load_archive, usable_rows
 from groundswell.splits.manifest import TEST, SplitManifest
 
-REPORT = "export.json"
 _BATCH = 8
 
 
@@ -125,7 +125,7 @@ def export_members(members: Sequence[tuple[str, RunFolder, float]], recipe: Mari
         best = max(exported, key=lambda one: one.network or 0.0)
         lines = [*(one.sentence() for one in exported), *left_out, *facts.pop("lines")]
         facts |= {"members": [asdict(one) for one in exported], "views_left_out": left_out, "map50": best.file,
-                  "map50_network": best.network, "lines": lines}
+                  "map50_network": best.network, "workspace_gb": recipe.export.workspace_gb, "lines": lines}
         write_json(folder / REPORT, facts)
     return facts
 

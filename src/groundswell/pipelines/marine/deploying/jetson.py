@@ -25,17 +25,19 @@ def template(name: str) -> str:
     return files("groundswell.pipelines.marine").joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def write_jetson(folder: Path, parts: Sequence[Part], *, simulated: bool) -> list[str]:
+def write_jetson(folder: Path, parts: Sequence[Part], *, simulated: bool,
+                 workspace_gb: float = 4.0) -> list[str]:
     """Write the rest of a package around ``folder/models``; what there is to say of it.
 
     Args:
         folder: of the package; its models are there already.
         parts: the models.
         simulated: the detector was trained on simulated images.
+        workspace_gb: memory of TensorRT while it builds.
     """
     copy_application(folder / "app")
     write_health(folder / MODELS, folder / HEALTH)
-    write_plan(parts, folder)
+    write_plan(parts, folder, workspace_gb=workspace_gb)
     (folder / "config").mkdir()
     write_text(folder / CONFIG, commented_yaml(TrackRecipe()))
     for name, mode in ((UNIT, 0o644), (INSTALLER, 0o755), (CHECK, 0o755)):

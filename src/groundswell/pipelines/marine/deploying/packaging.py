@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import atomic_folder, atomic_path, write_json, write_text
-from groundswell.pipelines.marine.deploying.bundle import MODELS, SUMS, checksums, copy_models
+from groundswell.core.files import atomic_folder, atomic_path, read_json, write_json, write_text
+from groundswell.pipelines.marine.deploying.bundle import MODELS, REPORT, SUMS, checksums, copy_models, ensemble_of
 from groundswell.pipelines.marine.deploying.container import write_container
 from groundswell.pipelines.marine.deploying.jetson import write_jetson
 from groundswell.pipelines.marine.deploying.latency import measure
 from groundswell.pipelines.marine.deploying.tensorrt import PLAN, SCRIPT, build_engines, write_plan
 from groundswell.pipelines.marine.detecting import open_detector
+from groundswell.pipelines.marine.recipe import ExportRecipe
 
 TARGETS = ("jetson", "container", "tensorrt")
 ARCHIVES = (".tar.gz", ".tgz")
@@ -41,7 +42,7 @@ def package(model: Path, to: str, out: Path) -> list[str]:
         detector = open_detector(folder / MODELS)
         lines: list[str] = []
         if to == "tensorrt":
-            write_plan(parts, folder)
+            write_plan(parts, folder, workspace_gb=_workspace_gb(Path(model)))
             lines += [f"{PLAN} and {SCRIPT}: {len(parts)} engine(s), to be built on the machine that runs them."]
             lines += build_engines(folder)
             write_text(folder / SUMS, checksums(folder))
@@ -49,13 +50,23 @@ def package(model: Path, to: str, out: Path) -> list[str]:
             found = measure(detector, images=10, warm=2)
             write_json(folder / "latency.json", found.to_dict())
             lines.append(found.sentence())
-            lines += write_jetson(folder, parts, simulated=detector.simulated) \
-                if to == "jetson" else write_container(folder, simulated=detector.simulated)
+            if to == "jetson":
+                lines += write_jetson(folder, parts, simulated=detector.simulated,
+                                      workspace_gb=_workspace_gb(Path(model)))
+            else:
+                lines += write_container(folder, simulated=detector.simulated)
     kind = "archive" if out.name.endswith(ARCHIVES) else "folder"
     warning = ["The detector was trained on simulated images: of real ones it says nothing."] if detector.simulated \
         else []
     named = ", ".join(f"{part.file} ({part.precision})" for part in parts)
     return [f"Wrote the {kind} {out}: {named}, for {to}.", *lines, *warning]
+
+
+def _workspace_gb(model: Path) -> float:
+    """What the recipe of the export says, or its default."""
+    report = (model if model.suffix == ".onnx" else ensemble_of(model)).parent / REPORT
+    facts = read_json(report) if report.is_file() else {}
+    return float(facts.get("workspace_gb", ExportRecipe().workspace_gb))
 
 
 @contextmanager

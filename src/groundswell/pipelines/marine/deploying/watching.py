@@ -9,6 +9,7 @@ that a kill at any moment costs the recording at hand, which is begun anew. ``he
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -133,6 +134,8 @@ class Watch:
             except FailureError as error:  # such as a full disk: tried again later, as often as it takes
                 self._trouble = str(error)
                 del begun[one.key]
+                with contextlib.suppress(FailureError):  # it may still be full
+                    self._remember(done, begun)
                 break
             self._trouble = ""
             del begun[one.key]
