@@ -338,6 +338,8 @@ def rehearse(workflow: Workflow, recipe: Any, archive: Archive, manifest: SplitM
     check_devices(recipe.train)
     rows = usable_rows(workflow, archive.table, manifest, TRAIN, 0)
     task = workflow.task(recipe, archive, rows).eval()
+    for fold in range(manifest.folds):
+        workflow.repeats(recipe, archive, usable_rows(workflow, archive.table, manifest, TRAIN, fold))
     workflow.controls(recipe, archive, lambda name: Refit(workflow.name, recipe, archive.records, Path(name)))
     loader = _loader(workflow, recipe, archive, Order(rows[:2], 2, recipe.train.seed, shuffle=False), "cpu",
                      training=False)

@@ -69,14 +69,15 @@ def start_of(path: Path, recipe: MarineRecipe, table: SampleTable | None = None,
         InputError: there are none, they are another network's, or they know what the detector is judged by.
     """
     if path.is_file():
-        return read_user_weights(path), "detector"
+        found = read_user_weights(path)
+        return DetectionTask.engine_state(found) or found, "detector"  # of `groundswell export --to weights`, or not
     if (path / PRETRAINED).is_file():
-        found = Pretrained.open(path)
-        if (found.engine, found.name) != (recipe.model.engine, recipe.model.name):
-            raise InputError(f"The pretraining is of {found.name}, and the recipe has {recipe.model.name}", where=path,
+        learnt = Pretrained.open(path)
+        if (learnt.engine, learnt.name) != (recipe.model.engine, recipe.model.name):
+            raise InputError(f"The pretraining is of {learnt.name}, and the recipe has {recipe.model.name}", where=path,
                              fix="Pretrain the detector's own backbone")
-        fold = found.fold_for(table, rows) if table is not None and rows is not None else 0
-        return found.state(fold), "backbone"
+        fold = learnt.fold_for(table, rows) if table is not None and rows is not None else 0
+        return learnt.state(fold), "backbone"
     run = RunFolder.open(path)
     theirs = run.recipe(MarineRecipe)
     if (theirs.model.engine, theirs.model.name) != (recipe.model.engine, recipe.model.name):

@@ -36,11 +36,16 @@ def track_file(model: Path, source: Path, out: Path, recipe: TrackRecipe, *, vid
 def follow(detector: OpenDetector, model: str, source: Path, out: Path, recipe: TrackRecipe, *, video: bool = True,
            partial: bool = False, quiet: bool = False) -> list[str]:
     """As :func:`track_file`, with a detector that is open already; ``model`` is what it is called."""
-    priority = dict(zip(detector.classes, detector.priority, strict=True))
+    priority, new = dict(zip(detector.classes, detector.priority, strict=True)), not Path(out).exists()
     note = {"model": model, "calibrated": detector.calibrator is not None,
             **({"simulated": True} if detector.simulated else {})}
-    tracks = track_to_folder(detector, open_frames(source, fps=recipe.fps, partial=partial), out, recipe,
-                             classes=detector.classes, priority=priority, video=video, note=note, quiet=quiet)
+    try:
+        tracks = track_to_folder(detector, open_frames(source, fps=recipe.fps, partial=partial), out, recipe,
+                                 classes=detector.classes, priority=priority, video=video, note=note, quiet=quiet)
+    except InputError:
+        if new and Path(out).is_dir() and not any(Path(out).iterdir()):
+            Path(out).rmdir()
+        raise
     counted = ", ".join(f"{one.count} {one.species}" for one in tracks.counts if one.count) or "no animal"
     lines = [f"{tracks.frames} frames ({tracks.fps:g} a second) of {tracks.duration_s:.1f} s: {counted}."]
     if tracks.alerts:

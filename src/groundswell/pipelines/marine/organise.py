@@ -46,15 +46,16 @@ class Organised:
         """What was made, in sentences."""
         report = self.report
         unknown = [name for name, number in report["classes"].items() if number < 0]
-        lines = [f"The set {self.images.path} has {report['images']:,} images of {report['clips']:,} clips with "
-                 f"{report['boxes']:,} boxes of {len(report['classes'])} classes."]
-        done = {"shrunk": "image(s) shrunk", "turned": "image(s) turned as their boxes see them",
-                "rescaled": "image(s) with annotations for another size", "cut_boxes": "box(es) cut to their image"}
-        counted = [f"{report[key]:,} {words}" for key, words in done.items() if report[key]]
+        lines = [f"The set {self.images.path} has {_many(report['images'], 'image')} of "
+                 f"{_many(report['clips'], 'clip')} with {_many(report['boxes'], 'box')} of "
+                 f"{_many(len(report['classes']), 'class')}."]
+        done = {"shrunk": ("image", "shrunk"), "turned": ("image", "turned as boxes see it"),
+                "rescaled": ("image", "with annotations for another size"), "cut_boxes": ("box", "cut to the image")}
+        counted = [f"{_many(report[key], what)} {words}" for key, (what, words) in done.items() if report[key]]
         lines += [f"{'; '.join(counted)}."] if counted else []
         lines += [f"Not in the table of species: {', '.join(unknown)}."] if unknown else []
-        return [*lines, *(f"Left out, {count:,} {kind}: {reason}." for kind, reasons in report["refused_counts"].items()
-                          for reason, count in reasons.items())]
+        return [*lines, *(f"Left out, {_many(count, kind)}: {reason}."
+                          for kind, reasons in report["refused_counts"].items() for reason, count in reasons.items())]
 
     def complaint(self) -> InputError | None:
         """What was left out, as one paragraph (for exit status 2); None where nothing was."""
@@ -62,11 +63,17 @@ class Organised:
         if not counts:
             return None
         first = next(iter([*self.report["refused_files"], *self.report["refused_boxes"]]))
-        named = "; ".join(f"{count} {kind}: {reason}" for kind, reasons in counts.items()
+        named = "; ".join(f"{_many(count, kind)}: {reason}" for kind, reasons in counts.items()
                           for reason, count in reasons.items())
-        return InputError(f"The set has {len(self.images):,} images, and some things were left out ({named}), "
+        return InputError(f"The set has {_many(len(self.images), 'image')}, and some things were left out ({named}), "
                           f"first {first['what']}", where=self.images.path / REPORT,
                           fix="Correct them and organise again into another folder, or go on with the set as it is")
+
+
+def _many(count: int, word: str) -> str:
+    """A number with its word."""
+    ending = "" if count == 1 else "es" if word.endswith(("s", "x")) else "s"
+    return f"{count:,} {word}{ending}"
 
 
 def read_input(path: Path, kind: str = "auto") -> Listing:
@@ -152,7 +159,11 @@ def organise(inputs: Sequence[str | Path], out: str | Path, recipe: OrganiseReci
     gathering = Gathering(listings, recipe)
     for one in todo:
         gathering.add(one, done[one.name], aside)
-    report = gathering.write(aside, table, asked)
+    try:
+        report = gathering.write(aside, table, asked)
+    except InputError:  # no image is left: going on later would find none either
+        shutil.rmtree(aside)
+        raise
     write_json(aside / REPORT, report)
     if out.exists():
         out.rmdir()

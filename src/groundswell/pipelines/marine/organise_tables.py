@@ -91,7 +91,7 @@ def _elsewhere(first: Planned, one: Planned) -> str:
 
 def _refusals(refused: Sequence[Refused]) -> dict[str, Any]:
     kinds = {kind: [one for one in refused if one.kind == kind] for kind in ("file", "box")}
-    return {"refused_counts": {f"{kind}(s)": dict(Counter(one.reason for one in found).most_common())
+    return {"refused_counts": {kind: dict(Counter(one.reason for one in found).most_common())
                                for kind, found in kinds.items() if found},
             "refused_files": [{"what": one.what, "reason": one.reason} for one in kinds["file"]],
             "refused_boxes": [{"what": one.what, "reason": one.reason} for one in kinds["box"]]}

@@ -67,7 +67,11 @@ def _found_on(path: Path, training: set[str]) -> list[str]:
     if not path.is_file():
         raise InputError("There is no such list of hard negatives", where=f"sampling.negatives: {path}",
                          fix="Make it with: groundswell marine mine")
-    named = list(dict.fromkeys(str(row["image"]) for row in read_json(path)["negatives"]))
+    try:
+        named = list(dict.fromkeys(str(row["image"]) for row in read_json(path)["negatives"]))
+    except (KeyError, TypeError) as error:
+        raise InputError("This is no list of hard negatives", where=f"sampling.negatives: {path}",
+                         fix="Make it with: groundswell marine mine") from error
     outside = [name for name in named if name not in training]
     if outside:
         raise InputError(f"The list of hard negatives names {len(outside)} image(s) that are not in the training part, "

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 RecipeName = Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped one (nano, sample, full, "
                                                 "shore, yolo, demo).")]
 Images = Annotated[Path, typer.Argument(help="Folder of a set of images.")]
-Model = Annotated[Path, typer.Argument(help="Run, chain, exported .onnx file or ensemble.json.")]
 
 
 def _recipe(name: str, sets: list[str] | None) -> MarineRecipe:
@@ -132,8 +131,7 @@ def organise(
                          fix="Write: groundswell marine organise INPUT... FOLDER")
     made = make(inputs[:-1], inputs[-1], build_recipe(OrganiseRecipe, {}, sets or [], where="--set"),
                 species=load_species(species_table) if species_table else None)
-    tell([f"{len(made.images)} images of {made.images.images['clip'].nunique()} clips with {len(made.images.boxes)} "
-          f"boxes are in {inputs[-1]}.", f"Next: groundswell marine split {inputs[-1]}"])
+    tell([*made.lines(), f"Next: groundswell marine split {inputs[-1]}"])
     complaint = made.complaint()
     if complaint is not None:
         raise complaint
@@ -162,15 +160,10 @@ def convert(
 
     Example: groundswell marine convert images boxes.json --to coco
     """
-    from groundswell.pipelines.marine.formats.coco import write_coco
-    from groundswell.pipelines.marine.formats.voc import write_voc
-    from groundswell.pipelines.marine.formats.yolo import write_yolo
+    from groundswell.pipelines.marine.formats import write_as
     from groundswell.pipelines.marine.images import ImageSet
 
-    writers: dict[str, Any] = {"coco": write_coco, "yolo": write_yolo, "voc": write_voc}
-    if to not in writers:
-        raise InputError(f"There is no form '{to}'", where="--to", fix=f"Choose one of: {', '.join(writers)}")
-    tell([f"Wrote {writers[to](ImageSet.open(images), out)}"])
+    tell(write_as(ImageSet.open(images), out, to))
 
 
 def split(
@@ -378,8 +371,8 @@ def calibrate(
 
 
 def track(
-    model: Model,
-    source: Annotated[Path, typer.Argument(help="Video, or folder of frames.")],
+    model: Annotated[Path | None, typer.Argument(help="Run, chain, exported .onnx file or ensemble.json.")] = None,
+    source: Annotated[Path | None, typer.Argument(help="Video, or folder of frames.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for tracks, counts, alerts and the annotated video.")
                    ] = Path("tracks"),
     sets: KnobSets = None,
@@ -401,8 +394,10 @@ def track(
     from groundswell.core.recipe import build_recipe
     from groundswell.pipelines.marine.following import track_file
 
-    recipe = build_recipe(TrackRecipe, {}, sets or [], where="--set")
-    lines = track_file(model, source, out, recipe, video=video, partial=partial)
+    example = "groundswell marine track MODEL VIDEO"
+    lines = track_file(needed(model, "The model", "marine track", example),
+                       needed(source, "The video", "marine track", example), out,
+                       build_recipe(TrackRecipe, {}, sets or [], where="--set"), video=video, partial=partial)
     tell(lines)
     if any(line.startswith("Left out: ") for line in lines):
         raise typer.Exit(InputError.exit_status)

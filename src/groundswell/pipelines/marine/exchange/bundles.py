@@ -85,13 +85,14 @@ def read_json_bytes(data: bytes, where: str) -> Any:
         raise InputError(f"Not valid JSON: {type(error).__name__}", where=where, fix="Export it again") from error
 
 
-def read_entries(bundle: Bundle, kind: str, findings: Findings) -> tuple[str, list[Entry]]:
+def read_entries(bundle: Bundle, kind: str, findings: Findings, where: str | Path = "") -> tuple[str, list[Entry]]:
     """The format, and the images with their boxes.
 
     Args:
         bundle: the files.
         kind: one of :data:`FORMATS`, or "auto".
         findings: counts what cannot be used.
+        where: it came from, for people.
 
     Raises:
         InputError: no annotations, or of several formats; or a file of the format asked for cannot be read.
@@ -114,11 +115,12 @@ def read_entries(bundle: Bundle, kind: str, findings: Findings) -> tuple[str, li
     by_kind["yolo"] = [(name, None) for name in label_files(bundle.names)]
     there = [name for name in FORMATS if by_kind[name]]
     if kind == "auto" and len(there) > 1:
-        raise InputError(f"There are annotations of several formats: {', '.join(there)}", fix="Say which to import")
+        raise InputError(f"There are annotations of several formats: {', '.join(there)}", where=where,
+                         fix="Say by --kind which to import")
     if (kind == "auto" and not there) or (kind != "auto" and kind not in there):
         raise InputError(f"There are no annotations{'' if kind == 'auto' else f' of the format {kind}'}"
                          + (f"; {len(strange)} file(s) cannot be read, first: {strange[0]}" if strange else ""),
-                         fix=f"Give one of {', '.join(FORMATS)}")
+                         where=where, fix=f"Give one of {', '.join(FORMATS)}")
     kind = there[0] if kind == "auto" else kind
     for told in strange:
         findings.add("unreadable", told)

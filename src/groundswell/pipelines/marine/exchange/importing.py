@@ -92,7 +92,7 @@ def import_boxes(source: Path, images: ImageSet, out: Path, *, package: Path | N
     findings, table = Findings(), species or load_species()
     with open_bundle(Path(source)) as bundle:
         sent = _sent(bundle, package, images, table)
-        kind, entries = read_entries(bundle, kind, findings)
+        kind, entries = read_entries(bundle, kind, findings, source)
         changed = _changed(bundle, sent)
     if kind in ("coco", "cvat") and empties == "auto" and not any(entry.shapes for entry in entries):
         raise InputError("There is not one box in it: this looks like the file that was sent out", where=source,
