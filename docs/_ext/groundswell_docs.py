@@ -7,6 +7,7 @@ import html
 import importlib
 import pkgutil
 import re
+import sys
 from pathlib import Path
 
 from docutils import nodes
@@ -105,11 +106,20 @@ def keep_sentences(app: Sphinx, what: str, name: str, thing: object, options: ob
         lines[:0] = ["..", ""]  # a comment without words, where a type would be looked for
 
 
-def leave_builtins(app: Sphinx, doctree: nodes.document) -> None:
-    """``type`` in a signature is Python's own, whatever attributes of ours have the same name."""
+def name_what_is_meant(app: Sphinx, doctree: nodes.document) -> None:
+    """A type in a signature is the one that its module knows by that name, whatever else is called so elsewhere.
+
+    ``type`` and the like are Python's own, and a small word that the module does not know is a word and no type.
+    """
     for reference in list(doctree.findall(pending_xref)):
-        if reference["refdomain"] == "py" and hasattr(builtins, reference["reftarget"]):
-            reference.replace_self(nodes.inline(text=reference["reftarget"]))
+        name = reference["reftarget"]
+        if reference["refdomain"] != "py" or "." in name:
+            continue
+        known = getattr(sys.modules.get(reference.get("py:module") or ""), name, None)
+        if hasattr(builtins, name) or (known is None and name.islower() and reference["reftype"] in ("class", "obj")):
+            reference.replace_self(nodes.inline(text=name))
+        elif isinstance(known, type) and known.__module__.startswith("groundswell."):
+            reference["reftarget"], reference["refspecific"] = f"{known.__module__}.{known.__qualname__}", False
 
 
 def _type(kind: str) -> str:
@@ -149,7 +159,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
     app.connect("autodoc-process-docstring", keep_sentences, priority=400)  # before napoleon, which would see a type
     app.connect("autodoc-process-docstring", escape_names)
-    app.connect("doctree-read", leave_builtins)
+    app.connect("doctree-read", name_what_is_meant)
     app.add_directive("api-of-room", ApiOfRoom)
     app.add_directive("recipe-table", RecipeTable)
     return {"parallel_read_safe": True}
