@@ -189,8 +189,9 @@ def test_a_stage_that_fails_stops_the_chain_and_the_next_call_goes_on_with_it(
     assert not (out / "calibrate" / "stage.json").exists()
     assert main(["-q", "marine", "pipeline", *words]) == 0
     assert "7 of 7 stages are done" in capsys.readouterr().out
-    assert {name: value for name, value in same(out).items() if "negatives" not in name} == {
-        name: value for name, value in same(whole).items() if "negatives" not in name}
+    ours, theirs = ({name: value for name, value in same(folder).items() if name.startswith(("fuse", "calibrate"))}
+                    for folder in (out, whole))
+    assert len(ours) > 5 and ours == theirs
 
 
 def test_another_recipe_in_the_folder_is_refused_with_the_one_to_go_on_with(
@@ -250,8 +251,7 @@ def test_the_first_step_of_a_stage_is_taken_with_its_predecessors_weights(place:
     line = next(text for text in json.loads((run.path / "stage.json").read_text())["lines"] if "It began" in text)
     matched, backbone = (int(number) for number in re.findall(r"\d+", line)[:2])
     assert backbone == sum(task.engine.is_backbone(key) for key in weights)
-    assert matched == (backbone if before == "pretrain" else sum(
-        value.shape == mine[key].shape for key, value in weights.items()))
+    assert matched == len(weights)
     # The loss that training wrote down for its first step is that of these weights.
     seed = derive_seed(recipe.train.seed, "batch", 0, 0, 0)
     task.stage(0)
@@ -300,4 +300,4 @@ def test_the_page_draws_each_scored_stage_and_says_simulated(place: Path) -> Non
         assert row is not None and (place / "chain" / one["name"] / "report.html").exists()
         for score in ("map50", "recall"):
             assert f"{one['scores'][score]['value']:.3f}" in row[0]
-    assert "None" not in re.sub("<pre.*?</pre>", "", page, flags=re.DOTALL) and "nan" not in page.split("<h2>Recipe")[0]
+    assert not re.search(r"\b(None|nan|NaN|inf)\b", re.sub("<pre.*?</pre>", "", page, flags=re.DOTALL))

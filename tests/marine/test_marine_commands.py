@@ -145,6 +145,19 @@ def test_prepare_corrects_every_image_once(place: Path, tmp_path: Path, capsys: 
     pd.testing.assert_frame_equal(after.boxes, before.boxes)
 
 
+def test_a_pretraining_is_what_training_can_start_from(place: Path, tmp_path: Path,
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    short = sets(f"data.images={place / 'images'}", *KEYS, "pretrain.epochs=1", "pretrain.batch_size=4",
+                 "pretrain.size=32", "pretrain.hidden_dim=16", "pretrain.projection_dim=8", "pretrain.min_images=0")
+    told = did(capsys, "marine", "pretrain", "nano", *short, "--out", tmp_path / "pretrained")
+    assert "nothing of them reached the backbone" in told and "simulated" in told
+    assert f"marine train nano --set model.start={tmp_path / 'pretrained'}" in told
+    keys = json.loads((tmp_path / "pretrained" / "pretrained.json").read_text())["keys"]
+    told = did(capsys, "marine", "train", "nano", *short, "--set", f"model.start={tmp_path / 'pretrained'}", "--out",
+               tmp_path / "run", "--dry-run")
+    assert f"{keys} entries arrive, {keys} of them the backbone's" in told and not (tmp_path / "run").exists()
+
+
 def test_train_says_what_it_would_do_and_whose_licence_holds(place: Path, tmp_path: Path,
                                                              capsys: pytest.CaptureFixture[str]) -> None:
     told = did(capsys, "marine", "train", "nano", *sets(f"data.images={place / 'images'}", *KEYS, "model.start="

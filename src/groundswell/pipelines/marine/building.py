@@ -18,7 +18,7 @@ from groundswell.pipelines.marine.detector import Arrival, load_start
 from groundswell.pipelines.marine.engines import build_detector
 from groundswell.pipelines.marine.engines.user_weights import read_user_weights
 from groundswell.pipelines.marine.images import ImageSet
-from groundswell.pipelines.marine.labels import ClassMap
+from groundswell.pipelines.marine.labels import ClassMap, class_map
 from groundswell.pipelines.marine.moco.pretrained import FILE as PRETRAINED
 from groundswell.pipelines.marine.moco.pretrained import Pretrained
 from groundswell.pipelines.marine.recipe import MarineRecipe
@@ -90,8 +90,12 @@ def start_of(path: Path, recipe: MarineRecipe, table: SampleTable | None = None,
     return DetectionTask.engine_state(tensors), "detector"
 
 
-def check_start(recipe: MarineRecipe) -> Arrival | None:
+def check_start(recipe: MarineRecipe, told: ClassMap | None = None) -> Arrival | None:
     """See that the weights to start from are there and fit; what would arrive, ``None`` where there are none.
+
+    Args:
+        recipe: of the detector.
+        told: what it is to tell apart; None: what the recipe's images have.
 
     Raises:
         InputError: they are missing or another network's.
@@ -103,4 +107,5 @@ def check_start(recipe: MarineRecipe) -> Arrival | None:
         raise InputError("The weights to start from are not there", where=f"model.start: {path}",
                          fix="Name the folder of a pretraining or a run, or a .pth file")
     state, kind = start_of(path, recipe)
-    return load_start(build_detector(recipe.model.engine, recipe.model.name, 1), state, kind=kind)
+    told = told or class_map(ImageSet.open(recipe.data.images), recipe.data.classes)
+    return load_start(build_detector(recipe.model.engine, recipe.model.name, len(told.names)), state, kind=kind)

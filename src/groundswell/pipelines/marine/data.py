@@ -78,7 +78,7 @@ class MarineWorkflow(Workflow):
                              fix="Annotate some: groundswell marine select chooses and packs them")
         if not int(table.column("boxes").sum()):
             raise InputError("No image has a box", where=images.path, fix="There is nothing that could be learnt")
-        check_start(recipe)
+        check_start(recipe, told)
         start = str(Path(recipe.model.start).resolve()) if recipe.model.start else ""
         return Archive(table, [{"images": str(images.path.resolve()), "fingerprint": images.fingerprint(),
                                 "priority": list(told.priority), "preparation": images.preparation, "start": start}])
