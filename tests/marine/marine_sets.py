@@ -36,6 +36,7 @@ def small_set(path: Path, *, clips: int = 3, frames: int = 2, classes: tuple[str
                 boxes = np.concatenate([corner, corner + rng.uniform(4, 20, (2, 2))], axis=1)
                 label = [clip % len(classes), 0]
                 count = 2 if frame == 0 else 0 if frame == frames - 1 else 1
-                writer.add(f"c{clip}f{frame}", picture(1000 * seed + 100 * clip + frame), clip=f"clip{clip}", frame=frame,
+                drawn = picture(1000 * seed + 100 * clip + frame)
+                writer.add(f"c{clip}f{frame}", drawn, clip=f"clip{clip}", frame=frame,
                            boxes=boxes[:count], label=label[:count], source="own" if clip % 2 else "deepfish")
     return writer.set
