@@ -32,7 +32,7 @@ from groundswell.pipelines.workflow import FoldSetup
 from groundswell.train.state import reseed
 from groundswell.train.weights import BEST, read_weights
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 STEPS = ["pretrain", "baseline", "select", "specialise", "fuse", "calibrate"]
 STAGES = ["pretrain", "baseline", "select", "specialise/mined-1", "specialise/round-1", "fuse", "calibrate"]
@@ -138,7 +138,6 @@ def same(folder: Path) -> dict[str, object]:
     return found
 
 
-@pytest.mark.timeout(900)
 def test_a_chain_that_is_killed_in_every_kind_of_stage_ends_with_the_same_bytes(place: Path, tmp_path: Path) -> None:
     out, errors = tmp_path / "chain", tmp_path / "stderr"
     with errors.open("wb") as stderr, subprocess.Popen(

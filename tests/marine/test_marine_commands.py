@@ -19,7 +19,7 @@ from groundswell.pipelines.workflow import load_archive
 from groundswell.splits.manifest import TRAIN, SplitManifest
 from groundswell.train.weights import read_pth
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 KEYS = ["data.size=64", "model.name=rtdetrv2_nano", "model.average=0.9", "split.validation=0.25", "split.test=0.25",
         "loader.threads=1", "evaluate.bootstrap=100", "evaluate.n_min=1", "evaluate.controls=[class_prior]",
