@@ -147,3 +147,27 @@ def test_a_folder_with_something_else_in_it_is_left_alone(images: ImageSet, tmp_
     with pytest.raises(InputError, match="something else here"):
         prepare_set(images, tmp_path / "out", quiet=True)
     assert _contents(tmp_path / "out") == {"mine.txt": b"mine"}
+
+
+def test_a_detector_that_learnt_from_corrected_images_corrects_alike_in_use(tmp_path) -> None:
+    import numpy as np
+
+    from groundswell.core.recipe import build_recipe
+    from groundswell.pipelines.marine.building import facts_of
+    from groundswell.pipelines.marine.detecting import OpenDetector
+    from groundswell.pipelines.marine.labels import class_map
+    from groundswell.pipelines.marine.prepare.recipe import PrepareRecipe
+    from groundswell.pipelines.marine.prepare.underwater import underwater
+    from groundswell.pipelines.marine.recipe import FuseRecipe, MarineRecipe
+    from groundswell.pipelines.marine.simulate.simulating import simulate_set
+    from groundswell.pipelines.workflow import Archive
+
+    own = PrepareRecipe(**{next(iter(PrepareRecipe.model_fields)): 1.0})
+    images = simulate_set(tmp_path / "raw", clips=2, frames=1, size=(96, 96))
+    made = prepare_set(images, tmp_path / "made", own, 1, quiet=True)
+    recipe = build_recipe(MarineRecipe, {"data": {"images": str(made.path)}})
+    facts = facts_of(recipe, Archive(made.table(), [{"preparation": made.preparation}]), class_map(made))
+    assert facts["prepare"] and PrepareRecipe(**facts["correction"]) == own
+    detector = OpenDetector("d", (), ("a",), ("",), (-1,), 64, True, False, FuseRecipe(), None, None, (0.3,), own)
+    raw = images.read(str(images.images["image"].iloc[0]))
+    np.testing.assert_array_equal(detector._prepared(raw), underwater(raw, own))

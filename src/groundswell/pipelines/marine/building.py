@@ -21,6 +21,8 @@ from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.labels import ClassMap, class_map
 from groundswell.pipelines.marine.moco.pretrained import FILE as PRETRAINED
 from groundswell.pipelines.marine.moco.pretrained import Pretrained
+from groundswell.pipelines.marine.prepare.preparing import recipe_of
+from groundswell.pipelines.marine.prepare.recipe import PrepareRecipe
 from groundswell.pipelines.marine.recipe import MarineRecipe
 from groundswell.pipelines.marine.sampling import class_weights_of
 from groundswell.pipelines.marine.task import DetectionTask
@@ -48,11 +50,12 @@ def build_task(recipe: MarineRecipe, archive: Archive, told: ClassMap, images: I
 
 def facts_of(recipe: MarineRecipe, archive: Archive, told: ClassMap) -> dict[str, Any]:
     """What a user of an exported file needs beside it."""
-    prepared = bool(archive.records[0]["preparation"]) or recipe.data.prepare
+    correction = recipe_of(archive.records[0]["preparation"]) or (PrepareRecipe() if recipe.data.prepare else None)
     return {"pipeline": "marine", "model": recipe.model.name, "engine": recipe.model.engine,
             "classes": list(told.names), "species": [int(number) for number in told.species],
             "priority": list(told.priority), "size": recipe.data.size, "iou": recipe.detect.iou,
-            "most": recipe.detect.most, "confidence": recipe.detect.confidence, "prepare": prepared,
+            "most": recipe.detect.most, "confidence": recipe.detect.confidence,
+            "prepare": correction is not None, "correction": correction.model_dump(mode="json") if correction else None,
             "simulated": bool(archive.table.origin.get("simulated"))}
 
 

@@ -20,6 +20,7 @@ from groundswell.pipelines.marine.decode import to_original
 from groundswell.pipelines.marine.fusion import fuse_image, surest
 from groundswell.pipelines.marine.letterbox import letterbox
 from groundswell.pipelines.marine.predicting import Answer, answer_of_file, answer_of_task, decoded
+from groundswell.pipelines.marine.prepare.recipe import PrepareRecipe
 from groundswell.pipelines.marine.recipe import DetectRecipe, FuseRecipe, MarineRecipe, TtaRecipe
 from groundswell.pipelines.marine.task import DetectionTask
 from groundswell.pipelines.marine.tta import views
@@ -56,6 +57,7 @@ class OpenDetector:
         fuse, tta: recipes; ``tta`` None looks at the image alone.
         calibrator: turns scores into frequencies; None leaves them as they are.
         thresholds: score of each class from which a box counts.
+        correction: how they are corrected, if not as usual.
     """
 
     name: str
@@ -70,6 +72,7 @@ class OpenDetector:
     tta: TtaRecipe | None
     calibrator: Calibrator | None
     thresholds: tuple[float, ...]
+    correction: PrepareRecipe | None = None
 
     def __call__(self, images: Sequence[NDArray[np.uint8]]) -> list[Found]:
         """Boxes of images uint8 (h, w, 3), RGB, any score from 0.001 on."""
@@ -96,7 +99,7 @@ class OpenDetector:
             return image
         from groundswell.pipelines.marine.prepare.underwater import underwater
 
-        return underwater(image)
+        return underwater(image) if self.correction is None else underwater(image, self.correction)
 
     def _calibrated(self, found: Found) -> Found:
         if self.calibrator is None:
@@ -144,7 +147,7 @@ def _of_file(path: Path) -> OpenDetector:
         return OpenDetector(path.name, (Member(answer, bool(facts["suppress"]), detect),), classes,
                             tuple(facts["priority"]), tuple(facts["species"]), int(facts["size"]),
                             bool(facts["prepare"]), bool(facts["simulated"]), FuseRecipe(), None, None,
-                            (detect.confidence,) * len(classes))
+                            (detect.confidence,) * len(classes), _correction(facts))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"The facts in the exported file cannot be read: {error!r}", where=path,
                          fix="Export the run again") from error
@@ -164,7 +167,12 @@ def _of_run(run: RunFolder, fold: int, device: str) -> OpenDetector:
     detect = members[0].detect
     return OpenDetector(run.path.name, tuple(members), tuple(facts["classes"]), tuple(facts["priority"]),
                         tuple(facts["species"]), facts["size"], facts["prepare"], facts["simulated"], FuseRecipe(),
-                        None, None, (detect.confidence,) * len(facts["classes"]))
+                        None, None, (detect.confidence,) * len(facts["classes"]), _correction(facts))
+
+
+def _correction(facts: dict[str, Any]) -> PrepareRecipe | None:
+    known = facts.get("correction")
+    return None if known is None else build_recipe(PrepareRecipe, known, where="correction")
 
 
 def write_ensemble(path: Path, *, members: Sequence[tuple[str, float]], fuse: FuseRecipe, tta: TtaRecipe | None,
@@ -226,4 +234,4 @@ def _put_together(path: Path, facts: dict[str, Any], device: str) -> OpenDetecto
         first.classes, first.priority, first.species, first.size, first.prepare,
         any(found.simulated for found, _ in parts), build_recipe(FuseRecipe, facts["fuse"], [], where=str(path)),
         build_recipe(TtaRecipe, facts["tta"], [], where=str(path)) if facts["tta"] else None, calibrator,
-        tuple(float(one) for one in facts["thresholds"]))
+        tuple(float(one) for one in facts["thresholds"]), first.correction)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from groundswell.core.progress import progress
 from groundswell.pipelines.marine.detecting import Found, OpenDetector, open_detector
 from groundswell.pipelines.marine.image_files import READABLE, read_image
 from groundswell.pipelines.marine.images import ImageSet
+from groundswell.pipelines.marine.prepare.preparing import is_prepared
 
 
 def predict_with(model: Path, inputs: Sequence[Path], *, out: Path, aggregate: str = "average", fold: int = 0,
@@ -41,7 +43,7 @@ def predict_with(model: Path, inputs: Sequence[Path], *, out: Path, aggregate: s
     if plot is not None and plot.suffix.lower() != ".png":
         raise InputError("Pictures are written as .png", where=plot)
     files = [file for path in inputs for file in _files(path)]
-    detector = open_detector(model, fold=fold, device="cpu" if device == "auto" else device)
+    detector = _uncorrected(open_detector(model, fold=fold, device="cpu" if device == "auto" else device), inputs)
     rows: list[dict[str, Any]] = []
     shown: list[tuple[str, NDArray[np.uint8], Found]] = []
     bad: list[str] = []
@@ -70,6 +72,17 @@ def predict_with(model: Path, inputs: Sequence[Path], *, out: Path, aggregate: s
     for text in bad:
         print(f"Left out: {text}")
     return 2 if bad else 0
+
+
+def _uncorrected(detector: OpenDetector, inputs: Sequence[Path]) -> OpenDetector:
+    """The detector, told to correct no image that lies in a set of corrected ones."""
+    done = [(path / "images.json").is_file() and is_prepared(ImageSet.open(path)) for path in inputs]
+    if not detector.prepare or not any(done):
+        return detector
+    if not all(done):
+        raise InputError("Some of the images are corrected already and others are not", where=inputs[done.index(True)],
+                         fix="Predict the corrected set and the others apart")
+    return replace(detector, prepare=False)
 
 
 def _files(path: Path) -> list[Path]:
