@@ -5,9 +5,11 @@ from __future__ import annotations
 import builtins
 import html
 import importlib
+import inspect
 import pkgutil
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 from docutils import nodes
@@ -112,14 +114,30 @@ def name_what_is_meant(app: Sphinx, doctree: nodes.document) -> None:
     ``type`` and the like are Python's own, and a small word that the module does not know is a word and no type.
     """
     for reference in list(doctree.findall(pending_xref)):
-        name = reference["reftarget"]
+        name, module = reference["reftarget"], reference.get("py:module") or ""
         if reference["refdomain"] != "py" or "." in name:
             continue
-        known = getattr(sys.modules.get(reference.get("py:module") or ""), name, None)
-        if hasattr(builtins, name) or (known is None and name.islower() and reference["reftype"] in ("class", "obj")):
+        known = hasattr(sys.modules.get(module), name)
+        if hasattr(builtins, name) or (not known and name.islower() and reference["reftype"] in ("class", "obj")):
             reference.replace_self(nodes.inline(text=name))
-        elif isinstance(known, type) and known.__module__.startswith("groundswell."):
-            reference["reftarget"], reference["refspecific"] = f"{known.__module__}.{known.__qualname__}", False
+        elif reference["reftype"] in ("class", "obj") and (place := defined_in(module, name)):
+            reference["reftarget"], reference["refspecific"] = f"{place}.{name}", False
+
+
+@cache
+def defined_in(module: str, name: str) -> str:
+    """The module that defines what ``module`` calls by a name: by its own imports, or one of its pipeline or room."""
+    known = getattr(sys.modules.get(module), name, None)
+    if isinstance(known, type):
+        return known.__module__ if known.__module__.startswith("groundswell.") else ""
+    words = module.split(".")
+    family = ".".join(words[:3 if words[1:2] == ["pipelines"] else 2])  # what is imported for types alone is not there
+    for place, found in sorted(sys.modules.items()):
+        if (place == family or place.startswith(f"{family}.")) and hasattr(found, name):
+            thing = getattr(found, name)
+            if thing.__module__ == place if isinstance(thing, type) else f"\n{name} = " in inspect.getsource(found):
+                return place
+    return ""
 
 
 def _type(kind: str) -> str:
