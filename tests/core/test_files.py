@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from groundswell.core.errors import FailureError, InputError
-from groundswell.core.files import atomic_path, inside, read_json, write_json, write_text
+from groundswell.core.files import atomic_folder, atomic_path, inside, read_json, write_json, write_text
 
 
 def test_an_exception_leaves_the_old_file(tmp_path: Path) -> None:
@@ -55,3 +55,12 @@ def test_paths_stay_inside(tmp_path: Path, name: str) -> None:
 
 def test_a_path_inside_is_resolved(tmp_path: Path) -> None:
     assert inside(tmp_path, "a/../b.h5") == tmp_path.resolve() / "b.h5"
+
+
+def test_a_folder_that_came_to_be_meanwhile_is_left_as_it_is(tmp_path) -> None:
+    with pytest.raises(InputError, match="came to be here"), atomic_folder(tmp_path / "made") as folder:
+        (folder / "mine").write_text("mine")
+        (tmp_path / "made").mkdir()
+        (tmp_path / "made" / "theirs").write_text("theirs")
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["theirs"]
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]

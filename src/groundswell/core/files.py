@@ -106,6 +106,9 @@ def atomic_folder(path: Path, *, replaces: str = "") -> Iterator[Path]:
             raise
         _sync_folder(path.parent)
     except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise InputError("Something came to be here while it was being made; it was left as it is", where=path,
+                             fix="Let one program at a time make it, or name another folder") from error
         if is_full(error):
             raise FailureError("No space left on the device; nothing was changed", where=path,
                                fix=f"Free some space ({free_gib(path.parent):.1f} GiB left) and run again") from error

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from groundswell.core.errors import FailureError, InputError
-from groundswell.core.files import free_gib, is_full, write_json
+from groundswell.core.errors import InputError
+from groundswell.core.files import atomic_folder, write_json
 from groundswell.pipelines.symae.store_layout import (
     FORMAT,
     NEEDED_TRUTH,
@@ -41,7 +37,8 @@ def write_store(path: Path, facts: StoreFacts, traces: pd.DataFrame, bags: pd.Da
     bags = typed_bags(bags, traces)
     truth = dict(truth or {})
     _check_truth(truth, len(traces), len(bags), facts.nt)
-    with _replacing(Path(path), replace) as folder:
+    refuse_taken(Path(path), replace)
+    with atomic_folder(Path(path), replaces="store.json" if replace else "") as folder:
         digest = hashlib.blake2b(tables_digest(facts, traces, bags).encode(), digest_size=16)
         _write_traces(folder / "traces.npy", facts.nt, traces, bags, x, digest)
         traces.to_parquet(folder / "traces.parquet", index=False)
@@ -125,34 +122,3 @@ def refuse_taken(path: Path, replace: bool) -> bool:
                          fix="Name another folder, or remove this one" if not replace
                          else "It is no store of bags, so it is not replaced; name another folder")
     return taken
-
-
-@contextlib.contextmanager
-def _replacing(path: Path, replace: bool) -> Iterator[Path]:
-    """A folder beside ``path`` that takes its place when the block ends without an error, or vanishes."""
-    taken = refuse_taken(path, replace)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".part", dir=path.parent))
-    except OSError as error:
-        raise InputError(f"Cannot write here: {error.strerror}", where=path.parent,
-                         fix="Choose a folder that exists and can be written to") from error
-    try:
-        new = aside / "new"
-        new.mkdir()
-        yield new
-        if taken:
-            os.replace(path, aside / "old")
-        try:
-            os.replace(new, path)
-        except OSError:
-            if taken:
-                os.replace(aside / "old", path)
-            raise
-    except OSError as error:
-        if is_full(error):
-            raise FailureError("No space left on the device; nothing was changed", where=path,
-                               fix=f"Free some space ({free_gib(path.parent):.1f} GiB left) and run again") from error
-        raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
