@@ -82,21 +82,24 @@ def learn(engine: str) -> Callable[[Path], Rows]:
     return measure
 
 
-def clips(engine: str, epochs: int = 6) -> Callable[[Path], Rows]:
+def clips(engine: str, epochs: int = 3) -> Callable[[Path], Rows]:
     """Leave one of six real clips out in turn: AP of the classes that several clips have, and of any fish."""
 
     def measure(work: Path) -> Rows:
         if not REAL.is_dir():
             return [row("real clips", f"not measured: {REAL} is absent")]
         images = real(work)
+        start, _ = trained(work, engine, simulated(work).path, "learn", [])
         run, minutes = trained(work, engine, images.path, "clips", [
-            "split.regime=leave_one_out", f"train.epochs={epochs}", "train.monitor=val_loss", "augment.close_mosaic=3"])
+            "split.regime=leave_one_out", f"model.start={start.path}", f"train.epochs={epochs}",
+            "train.warmup_epochs=0.5", "train.learning_rate=5e-4", "train.monitor=val_loss", "augment.close_mosaic=1"])
         evaluate_run(run, with_controls=False)
         facts = read_json(run.path / "metrics.json")
         told = images.boxes.merge(images.images[["image", "clip"]], on="image")
         shared = told.groupby("label")["clip"].nunique()
         named = {images.classes[k]: int(count) for k, count in shared.items() if count > 1}
-        rows = [row(f"{engine}, training", f"{minutes:.1f} min for six fits of {epochs} epochs, one thread")]
+        rows = [row(f"{engine}, training", f"{minutes:.1f} min for six fits of {epochs} epochs, one thread, from weights "
+                    "learnt on simulated clips")]
         for one in facts["classes"]:
             where = f"{named[one['name']]} clips" if one["name"] in named else "in one clip alone: it cannot be learnt"
             rows.append(row(f"{engine}, {one['name']} ({where})", f"AP50 {_told(one['scores'].get('map50'))}"))
