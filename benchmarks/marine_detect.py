@@ -98,8 +98,8 @@ def clips(engine: str, epochs: int = 3) -> Callable[[Path], Rows]:
         told = images.boxes.merge(images.images[["image", "clip"]], on="image")
         shared = told.groupby("label")["clip"].nunique()
         named = {images.classes[k]: int(count) for k, count in shared.items() if count > 1}
-        rows = [row(f"{engine}, training", f"{minutes:.1f} min for six fits of {epochs} epochs, one thread, from weights "
-                    "learnt on simulated clips")]
+        rows = [row(f"{engine}, training", f"{minutes:.1f} min for six fits of {epochs} epochs, one thread, from "
+                    "weights learnt on simulated clips")]
         for one in facts["classes"]:
             where = f"{named[one['name']]} clips" if one["name"] in named else "in one clip alone: it cannot be learnt"
             rows.append(row(f"{engine}, {one['name']} ({where})", f"AP50 {_told(one['scores'].get('map50'))}"))
