@@ -40,7 +40,7 @@ ENGINES = {"rtdetr": "rtdetrv2_nano", "yolo": "yolov8n"}
 OWN = {"rtdetr": [], "yolo": ["augment.mosaic=0.5", "augment.scale=0.5", "augment.close_mosaic=6",
                               "model.average=0.999", "train.clip_norm=10", "train.weight_decay=0.0005"]}
 """What each engine learns better by than what the shipped recipe says."""
-CLIPS: dict[str, Any] = {"seed": 11, "clips": 60, "frames": 10, "size": (256, 256), "hard": 0.1, "animals": (1, 4)}
+CLIPS: dict[str, Any] = {"seed": 11, "clips": 120, "frames": 5, "size": (256, 256), "hard": 0.1, "animals": (1, 4)}
 TARGET, MINUTES = 0.5, 90
 VIDEOS, FRAMES = 8, 80
 

@@ -61,7 +61,8 @@ def write_chain_report(out: Path, recipe: MarineRecipe, stages: Sequence[Stage],
         title="From images to a deployed detector", done=list(facts), stages=list(stages),
         model=f"{recipe.model.engine} {recipe.model.name}", size=recipe.data.size,
         minutes=f"{sum(fact['seconds'] for fact in facts.values()) / 60:.1f}", simulated=simulated,
-        allow_leakage=recipe.split.allow_leakage, confidence=recipe.evaluate.confidence, rows=rows, also=also,
+        allow_leakage=recipe.split.allow_leakage, confidence=recipe.evaluate.confidence,
+        count_at=recipe.evaluate.count_at, rows=rows, also=also,
         curve=_curve(facts), recipe_yaml=dump_recipe(recipe))
     path = folder / "report.html"
     write_text(path, page)
