@@ -135,7 +135,7 @@ class DetectRecipe(RecipePart):
     confidence: float = Field(0.25, ge=0, le=1)
     """Score from which a box is shown and counted. Evaluation looks at all raw scores from 0.001."""
     iou: float = Field(0.7, gt=0, le=1)
-    """Overlap above which the weaker of two boxes of a class is dropped (yolo)."""
+    """Overlap above which the weaker of two boxes of a class is dropped."""
     most: int = Field(300, ge=1)
     """Most boxes of an image."""
 
