@@ -14,7 +14,7 @@ from marine_sets import small_set
 from groundswell.core.errors import InputError
 from groundswell.pipelines.marine import species as module
 from groundswell.pipelines.marine.images import Annotations, ImageSet
-from groundswell.pipelines.marine.labels import class_map, dealt_classes
+from groundswell.pipelines.marine.labels import class_map
 from groundswell.pipelines.marine.species import check, load_species
 
 OWN = Path(module.__file__).with_name("species.yaml")
@@ -186,9 +186,3 @@ def test_a_set_without_classes_or_species_says_what_to_do(tmp_path: Path) -> Non
         class_map(small_set(tmp_path / "a", frames=1, clips=0, classes=()), "own")
     with pytest.raises(InputError, match="table of species"):
         class_map(small_set(tmp_path / "b"), "species")
-
-
-def test_dealt_classes_are_a_permutation_that_the_seed_alone_decides() -> None:
-    assert sorted(dealt_classes(3, 12)) == list(range(12))
-    assert (dealt_classes(3, 12) == dealt_classes(3, 12)).all()
-    assert (dealt_classes(3, 12) != dealt_classes(4, 12)).any()

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from groundswell.core.files import write_bytes
 from groundswell.evaluate.calibration import Calibration
 from groundswell.evaluate.detection_counts import LEVELS
 from groundswell.evaluate.detection_parts import ClassRow
@@ -28,7 +27,7 @@ from groundswell.evaluate.figures import (
     SKY,
     nothing,
     panels,
-    png_of,
+    write_pngs,
 )
 from groundswell.evaluate.intervals import Estimate
 
@@ -75,11 +74,7 @@ def figures_of(evaluation: DetectionEvaluation) -> dict[str, tuple[Figure, str]]
 
 def write_figures(evaluation: DetectionEvaluation, folder: Path) -> list[Path]:
     """Write each picture to ``folder/figures`` as PNG. Returns the paths."""
-    written = []
-    for name, (figure, _) in figures_of(evaluation).items():
-        written.append(folder / "figures" / f"{name}.png")
-        write_bytes(written[-1], png_of(figure))
-    return written
+    return write_pngs(figures_of(evaluation), folder)
 
 
 Row = tuple[str, Estimate, Estimate | None, str, str]

@@ -42,10 +42,7 @@ def _values(context: ReportContext) -> dict[str, Any]:
     evaluation: DetectionEvaluation = context.evaluation
     logs = {name: figures.read_epochs(path) for name, path in context.logs.items() if Path(path).is_file()}
     drawn = figures_of(evaluation)
-    history = figures.training_history(logs)
-    if history is not None:
-        epochs = ", ".join(f"{name}: {len(log['epoch'])}" for name, log in logs.items())
-        drawn["history"] = (history, f"Loss, its terms and the learning rate by epoch. Epochs: {epochs}.")
+    drawn |= figures.history_told(logs)
     whole = evaluation.whole
     return {
         "title": context.title, "subtitle": context.subtitle, "evaluation": evaluation, "whole": whole,

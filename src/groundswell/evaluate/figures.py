@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import atomic_path
+from groundswell.core.files import atomic_path, write_bytes
 from groundswell.evaluate.calibration import Calibration
 from groundswell.evaluate.intervals import Estimate
 from groundswell.evaluate.metrics import Scores
@@ -307,6 +307,24 @@ def _history(logs: Mapping[str, Mapping[str, Sequence[float]]], title: str, name
             axes.legend(title=None if single else "dashed: training", title_fontsize=8, fontsize=8)
 
     return draw
+
+
+def history_told(logs: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, tuple[Figure, str]]:
+    """The training history under the name ``history``, with what it shows in words; empty where there is none."""
+    history = training_history(logs)
+    if history is None:
+        return {}
+    epochs = ", ".join(f"{name}: {len(log['epoch'])}" for name, log in logs.items())
+    return {"history": (history, f"Loss, its terms and the learning rate by epoch. Epochs: {epochs}.")}
+
+
+def write_pngs(drawn: Mapping[str, tuple[Figure, str]], folder: Path) -> list[Path]:
+    """Write each figure, by its name, to ``folder/figures`` as PNG; the paths."""
+    written = []
+    for name, (figure, _) in drawn.items():
+        written.append(Path(folder) / "figures" / f"{name}.png")
+        write_bytes(written[-1], png_of(figure))
+    return written
 
 
 def write_history(logs: Mapping[str, Path], path: Path) -> bool:

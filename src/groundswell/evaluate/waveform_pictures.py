@@ -11,7 +11,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from groundswell.core.files import write_bytes
 from groundswell.evaluate.figures import (
     BLACK,
     BLUE,
@@ -25,7 +24,7 @@ from groundswell.evaluate.figures import (
     Draw,
     nothing,
     panels,
-    png_of,
+    write_pngs,
 )
 from groundswell.evaluate.intervals import Estimate, FloatArray
 from groundswell.evaluate.waveform_examples import examples
@@ -72,11 +71,7 @@ def figures_of(evaluation: WaveformEvaluation) -> dict[str, tuple[Figure, str]]:
 
 def write_figures(evaluation: WaveformEvaluation, folder: Path) -> list[Path]:
     """Write each picture to ``folder/figures`` as PNG. Returns the paths."""
-    written = []
-    for name, (figure, _) in figures_of(evaluation).items():
-        written.append(folder / "figures" / f"{name}.png")
-        write_bytes(written[-1], png_of(figure))
-    return written
+    return write_pngs(figures_of(evaluation), folder)
 
 
 def told_parts(evaluation: WaveformEvaluation) -> list[WaveformPart]:

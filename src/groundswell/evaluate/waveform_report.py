@@ -47,10 +47,7 @@ def _values(context: ReportContext) -> dict[str, Any]:
     evaluation: WaveformEvaluation = context.evaluation
     logs = {name: figures.read_epochs(path) for name, path in context.logs.items() if Path(path).is_file()}
     drawn = figures_of(evaluation)
-    history = figures.training_history(logs)
-    if history is not None:
-        epochs = ", ".join(f"{name}: {len(log['epoch'])}" for name, log in logs.items())
-        drawn["history"] = (history, f"Loss, its terms and the learning rate by epoch. Epochs: {epochs}.")
+    drawn |= figures.history_told(logs)
     whole, kind = evaluation.whole, SCORES[evaluation.headline]
     rows = [evaluation.answers[place] for place in worst_first(evaluation)]
     rows += [row for row in evaluation.answers if row[evaluation.headline] is None]

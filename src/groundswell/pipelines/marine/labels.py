@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
-from groundswell.core.seeds import derive_seed
 from groundswell.data.table import SampleTable
 from groundswell.pipelines.marine.images import Annotations, ImageSet
 from groundswell.pipelines.marine.species import UNKNOWN, SpeciesTable, load_species
@@ -101,9 +100,3 @@ def class_map(images: ImageSet, mode: Mode = "own", species: SpeciesTable | None
     names = tuple(name for name in PRIORITIES if name in level)
     of = np.array([names.index(name) if name else UNKNOWN for name in level], np.int64)
     return ClassMap(names, of, np.full(len(names), UNKNOWN), names)
-
-
-def dealt_classes(seed: int, classes: int) -> NDArray[np.int64]:
-    """Classes permuted by chance, int64 (classes,): what each is called by the control that learns from wrong names."""
-    rng = np.random.default_rng(derive_seed(seed, "dealt classes"))
-    return rng.permutation(classes).astype(np.int64)

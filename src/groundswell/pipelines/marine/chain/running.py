@@ -86,9 +86,8 @@ def _check_needs(stage: Stage, out: Path) -> None:
 def _do(stage: Stage, out: Path, quiet: bool) -> None:
     begun = time.monotonic()
     facts = _KINDS[stage.kind](stage, out, quiet)
-    before = read_json(out / stage.name / "spent.json")["seconds"] if (out / stage.name / "spent.json").exists() else 0
     write_json(out / stage.name / DONE, {"name": stage.name, "title": stage.title, "step": stage.step,
-                                         "kind": stage.kind, "seconds": before + time.monotonic() - begun, **facts})
+                                         "kind": stage.kind, "seconds": time.monotonic() - begun, **facts})
 
 
 def _pretrain(stage: Stage, out: Path, quiet: bool) -> dict[str, Any]:
