@@ -26,7 +26,7 @@ KEYS = ["data.size=64", "model.name=rtdetrv2_nano", "model.average=0.9", "split.
         "evaluate.count_at=0.01", "detect.confidence=0.01", "train.epochs=1", "train.batch_size=4", "train.threads=1",
         "train.tensorboard=false", "train.warmup_epochs=0", "train.accelerator=cpu", "tta.scales=[1.0]"]
 VERBS = ("species", "simulate", "fathomnet", "deepfish", "organise", "stats", "convert", "split", "prepare", "pretrain",
-         "train", "select", "import", "mine", "pipeline", "fuse", "calibrate", "track", "budget", "deploy")
+         "probe", "train", "select", "import", "mine", "pipeline", "fuse", "calibrate", "track", "budget", "deploy")
 
 
 def sets(*texts: str) -> list[str]:
@@ -156,6 +156,8 @@ def test_a_pretraining_is_what_training_can_start_from(place: Path, tmp_path: Pa
     told = did(capsys, "marine", "train", "nano", *short, "--set", f"model.start={tmp_path / 'pretrained'}", "--out",
                tmp_path / "run", "--dry-run")
     assert f"{keys} entries arrive, {keys} of them the backbone's" in told and not (tmp_path / "run").exists()
+    assert main(["-q", "marine", "probe", str(tmp_path / "pretrained")]) == 2  # too few animals for an answer
+    assert "a probe needs two" in capsys.readouterr().err and not (tmp_path / "pretrained" / "probe.json").exists()
 
 
 def test_train_says_what_it_would_do_and_whose_licence_holds(place: Path, tmp_path: Path,

@@ -120,13 +120,14 @@ def test_prediction_names_what_it_cannot_read_and_does_the_rest(tmp_path: Path, 
     folder.mkdir()
     (folder / "good.jpg").write_bytes(encode(picture(1)))
     (folder / "empty.jpg").write_bytes(b"")
+    (folder / "._good.jpg").write_bytes(b"what some systems leave beside a file")
     (folder / "cut.jpg").write_bytes(encode(picture(2))[:200])
     monkeypatch.setattr(use, "open_detector", lambda *_, **__: detector_of((Member(answer(0.2, 0.8), False,
                                                                                   DetectRecipe()),)))
     out = tmp_path / "boxes.json"
     assert use.predict_with(tmp_path / "model.onnx", [folder], out=out) == 2
     said = capsys.readouterr().out
-    assert "empty.jpg" in said and "cut.jpg" in said
+    assert "empty.jpg" in said and "cut.jpg" in said and "._good" not in said
     found = json.loads(out.read_text())
     assert [Path(row["image"]).name for row in found["images"]] == ["good.jpg"] and found["simulated"] is True
     with pytest.raises(InputError, match="Not one of 1 images"):

@@ -10,7 +10,7 @@ PIPELINE = Pipeline(
     module="groundswell.pipelines.marine",
     recipe="MarineRecipe",
     steps=("species", "fathomnet", "deepfish", "simulate", "organise", "convert", "stats", "split", "prepare",
-           "pretrain", "train", "select", "import", "mine", "fuse", "calibrate", "pipeline", "track", "budget",
+           "pretrain", "probe", "train", "select", "import", "mine", "fuse", "calibrate", "pipeline", "track", "budget",
            "deploy"),
     extras=("marine", "yolo", "export"),
 )

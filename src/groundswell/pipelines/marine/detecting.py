@@ -228,6 +228,9 @@ def _put_together(path: Path, facts: dict[str, Any], device: str) -> OpenDetecto
         raise InputError(f"The ensemble has {len(facts['thresholds'])} thresholds for {len(first.classes)} classes",
                          where=path, fix="Fuse or calibrate again")
     calibrator = Calibrator.from_dict(facts["calibrator"]) if facts["calibrator"] else None
+    if calibrator is not None and calibrator.classes != first.classes:
+        raise InputError("The ensemble's calibration is of other classes than its members'", where=path,
+                         fix="Calibrate again")
     return OpenDetector(
         path.parent.name, tuple(Member(one.answer, one.suppress, one.detect, weight)
                                 for found, weight in parts for one in found.members),

@@ -25,6 +25,11 @@ _ENDS = {b"\xff\xd8": (b"\xff\xd9", 65536), b"\x89PNG": (b"IEND", 65536)}
 decoder would fill the rest with grey."""
 
 
+def looks_readable(path: Path) -> bool:
+    """Whether a name is that of an image: by its ending, and not hidden (a file ``._dive.jpg`` holds no picture)."""
+    return path.suffix.lower() in READABLE and not path.name.startswith(".")
+
+
 def check_name(name: str) -> str:
     """The name, seen to be a plain one.
 

@@ -223,7 +223,24 @@ def pretrain(
     from groundswell.pipelines.marine.moco.pretraining import pretrain as make
 
     tell(make(_recipe(recipe, sets), out))
-    tell([f"Next: groundswell marine train {recipe} --set model.start={out}"])
+    tell([f"Next: groundswell marine train {recipe} --set model.start={out}, or see first whether it taught anything: "
+          f"groundswell marine probe {out}"])
+
+
+def probe(
+    pretraining: Annotated[Path | None, typer.Argument(help="Folder that `groundswell marine pretrain` wrote.")] = None,
+) -> None:
+    """See whether a pretraining taught the backbone anything: a linear classifier on its features, beside one on the
+    features of the same network by chance, tested on clips that neither has seen.
+
+    Example: groundswell marine probe runs/pretrain
+    """
+    from groundswell.pipelines.marine.moco.probe import FILE
+    from groundswell.pipelines.marine.moco.probe import probe as look
+
+    folder = needed(pretraining, "The folder of a pretraining", "marine probe",
+                    "groundswell marine probe runs/pretrain")
+    tell([*look(folder).sentences(), f"Wrote {folder / FILE}."])
 
 
 def train(

@@ -14,7 +14,8 @@ from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_path, write_json
 from groundswell.core.progress import progress
 from groundswell.pipelines.marine.detecting import Found, OpenDetector, open_detector
-from groundswell.pipelines.marine.image_files import READABLE, read_image
+from groundswell.pipelines.marine.formats.listing import images_below
+from groundswell.pipelines.marine.image_files import read_image
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.prepare.preparing import is_prepared
 
@@ -90,7 +91,7 @@ def _files(path: Path) -> list[Path]:
         images = ImageSet.open(path)
         return [images.file(str(name)) for name in images.images["image"]]
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in READABLE)
+        found = sorted(images_below(path))
         if not found:
             raise InputError("There is no image in this folder", where=path)
         return found

@@ -29,7 +29,7 @@ from groundswell.core.recipe import load_recipe
 from groundswell.core.run import RunFolder
 from groundswell.pipelines.marine.detecting import OpenDetector, open_detector
 from groundswell.pipelines.marine.following import follow
-from groundswell.pipelines.marine.image_files import READABLE
+from groundswell.pipelines.marine.image_files import looks_readable
 from groundswell.pipelines.marine.tracking.recipe import TrackRecipe
 
 VIDEOS = frozenset({".mp4", ".mov", ".mkv", ".avi", ".m4v", ".mpg", ".mpeg", ".ts"})
@@ -63,7 +63,7 @@ def recordings_in(folder: Path) -> list[Recording]:
             continue
         try:
             files = [path] if path.is_file() and path.suffix.lower() in VIDEOS else [
-                file for file in path.iterdir() if file.suffix.lower() in READABLE] if path.is_dir() else []
+                *filter(looks_readable, path.iterdir())] if path.is_dir() else []
             facts = [file.stat() for file in files]
         except OSError:  # taken away while it was looked at
             continue

@@ -25,6 +25,7 @@ def write_as(images: ImageSet, out: Path, to: str) -> list[str]:
     forms: dict[str, Callable[[ImageSet, Path], Path]] = {"coco": write_coco, "yolo": write_yolo, "voc": write_voc}
     if to not in forms:
         raise InputError(f"There is no form '{to}'", where="--to", fix="The forms are coco, yolo and voc")
+    images.verify()  # what went bad since it was put there must not be spread
     crowds = int(images.boxes["crowd"].sum()) if to != "coco" else 0
     where = forms[to](images, out)
     lines = [f"Wrote {len(images):,} images with {len(images.boxes) - crowds:,} boxes to {where}."]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
-from groundswell.pipelines.marine.image_files import READABLE, read_image
+from groundswell.pipelines.marine.image_files import READABLE, looks_readable, read_image
 from groundswell.pipelines.marine.vision import cv2
 
 
@@ -160,7 +160,7 @@ class ImageFolder(Frames):
         self.path, self.name, self.left_out = Path(path), Path(path).name, []
         if not self.path.is_dir():
             raise InputError("There is no such folder of images", where=self.path)
-        self._files = sorted((file for file in self.path.iterdir() if file.suffix.lower() in READABLE), key=_natural)
+        self._files = sorted(filter(looks_readable, self.path.iterdir()), key=_natural)
         if not self._files:
             raise InputError("There is no image in this folder", where=self.path,
                              fix=f"Give a folder of images ({', '.join(sorted(READABLE))}) or a video")
