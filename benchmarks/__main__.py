@@ -37,7 +37,7 @@ KNOWN = {
     "biodiversity_store": biodiversity_store.store, "biodiversity_place": biodiversity_place.place,
     "marine_prepare": marine_prepare.prepare, "marine_pretraining": marine_pretraining.pretraining,
     "marine_learn_rtdetr": marine_detect.learn("rtdetr"), "marine_learn_yolo": marine_detect.learn("yolo"),
-    "marine_clips_rtdetr": marine_detect.clips("rtdetr"), "marine_clips_yolo": marine_detect.clips("yolo"),
+    "marine_clips_rtdetr": marine_detect.clips("rtdetr", epochs=8), "marine_clips_yolo": marine_detect.clips("yolo"),
     "marine_fusion": marine_detect.fusion, "marine_tracking": marine_detect.tracking,
     "symae_step": symae.step, "symae_rows": symae_rows.rows,
     "symae_reference": symae_rows.reference,
