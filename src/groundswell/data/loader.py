@@ -13,8 +13,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from groundswell.core.errors import FailureError
+from groundswell.core.progress import say
+from groundswell.data.guard import UNREAD, GuardedSource
 from groundswell.data.order import Order
 from groundswell.data.source import Field, Source
+
+TELL_S = 60.0
+"""So long a batch may let itself be waited for before that is told; told again whenever it has been twice as long."""
+GIVE_UP_S = 1800.0
+"""So long before waiting for a batch ends with an error."""
+PART_S = 5.0
+"""So long a reading thread that hangs is waited for when a pass ends."""
 
 
 def _ended() -> RuntimeError:
@@ -27,6 +37,7 @@ class _Slot:
     def __init__(self, fields: Mapping[str, Field], samples: int, pinned: bool) -> None:
         self.tensors: dict[str, torch.Tensor] = {}
         for name, field in fields.items():
+            # Strides are kept by all of these, so a field that lies turned round in memory stays so on the device.
             tensor = torch.from_numpy(field.allocate(samples))
             self.tensors[name] = tensor.pin_memory() if pinned else tensor
         self.arrays: dict[str, NDArray[Any]] = {name: tensor.numpy() for name, tensor in self.tensors.items()}
@@ -58,6 +69,8 @@ class _Ahead:
         self._free: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[_Slot | BaseException] = queue.SimpleQueue()
         self._stopped = False
+        self.hangs = False
+        """Whether the reading of a batch has been given up; its thread may never come back."""
         for slot in slots:
             self._free.put(slot)
         self._thread = threading.Thread(target=self._run, name="groundswell-prefetch", daemon=True)
@@ -74,13 +87,31 @@ class _Ahead:
         except BaseException as error:
             self._ready.put(error)
 
-    def take(self) -> _Slot:
-        """The next filled slot; raises what the reading of it raised."""
+    def take(self, batch: int, place: Callable[[int], str]) -> _Slot:
+        """The next filled slot, which is ``batch``'s (at ``place(batch)``); raises what the reading of it raised.
+
+        Raises:
+            FailureError: it has not come for a very long time.
+        """
         # What still lies ready after the end may be overwritten by a later pass.
-        got = _ended() if self._stopped else self._ready.get()
+        got = _ended() if self._stopped else self._patiently(batch, place)
         if isinstance(got, BaseException):
             raise got
         return got
+
+    def _patiently(self, batch: int, place: Callable[[int], str]) -> _Slot | BaseException:
+        waited_s, wait_s = 0.0, TELL_S
+        while True:
+            try:
+                return self._ready.get(timeout=wait_s)
+            except queue.Empty:
+                waited_s += wait_s
+            if waited_s >= GIVE_UP_S:
+                self.hangs = True
+                raise FailureError(f"Nothing has come of reading batch {batch} for {waited_s:.0f} s",
+                                   where=place(batch), fix="Look at the disk or the network file system, then resume")
+            say(f"Still waiting for batch {batch}, for {waited_s:.0f} s now: {place(batch)}")
+            wait_s = min(waited_s, GIVE_UP_S - waited_s)
 
     def give_back(self, slot: _Slot) -> None:
         """The consumer is done with ``slot``."""
@@ -90,15 +121,15 @@ class _Ahead:
         """End the thread, after the batch it may be reading, and anyone's waiting for it."""
         self._stopped = True
         self._free.put(None)
-        self._thread.join()
+        self._thread.join(PART_S if self.hangs else None)
         self._ready.put(_ended())  # wakes a consumer that waits in another thread
 
 
 class _Pass:
     """One pass over batches: the readers that share a batch, and the thread that works ahead (if any)."""
 
-    def __init__(self, source: Source, threads: int) -> None:
-        self._source = source
+    def __init__(self, source: Source, threads: int, place: Callable[[int], str]) -> None:
+        self._source, self._place = source, place
         self._threads = threads
         self._readers = ThreadPoolExecutor(threads, "groundswell-read") if threads > 1 else None
         self._ahead: _Ahead | None = None
@@ -125,8 +156,8 @@ class _Pass:
                 yield ring[0]
             return
         self._ahead = _Ahead(fill, ring, batches)
-        for _ in batches:
-            slot = self._ahead.take()
+        for batch in batches:
+            slot = self._ahead.take(batch, self._place)
             yield slot
             self._ahead.give_back(slot)
 
@@ -138,7 +169,7 @@ class _Pass:
         if self._ahead is not None:
             self._ahead.stop()
         if self._readers is not None:
-            self._readers.shutdown(wait=True, cancel_futures=True)
+            self._readers.shutdown(wait=self._ahead is None or not self._ahead.hangs, cancel_futures=True)
 
 
 class Loader:
@@ -156,6 +187,9 @@ class Loader:
         device: where batches are wanted.
         threads: readers that share the samples of a batch; 1 reads it in one piece.
         prefetch_batches: batches read ahead of the one in use; 0 reads when asked.
+        skip_unreadable: give a sample that cannot be read weight 0 and zeros, and mark it in a further field
+            ``unread`` (uint8, 1); otherwise reading it raises.
+        place: says where a row lies, for what is told of a batch that does not come.
 
     Raises:
         ValueError: a column's name or length, or the order, does not go with the source.
@@ -163,16 +197,18 @@ class Loader:
     """
 
     def __init__(self, source: Source, order: Order, columns: Mapping[str, NDArray[Any]], *,
-                 device: str | torch.device = "cpu", threads: int = 4, prefetch_batches: int = 2) -> None:
+                 device: str | torch.device = "cpu", threads: int = 4, prefetch_batches: int = 2,
+                 skip_unreadable: bool = False, place: Callable[[int], str] = "row {}".format) -> None:
         if threads < 1 or prefetch_batches < 0:
             raise ValueError("a loader needs at least one thread, and cannot prefetch fewer than 0 batches")
         if order.rows.min() < 0 or order.rows.max() >= len(source):
             raise ValueError(f"the order reaches outside the source of {len(source)} rows")
-        self._source, self._order = source, order
+        # Every reading of samples goes through the guard: it tries again where the file system is to blame.
+        self._source, self._order, self._place = GuardedSource(source, skip=skip_unreadable), order, place
         self._columns = {name: np.ascontiguousarray(column) for name, column in columns.items()}
         self._device = torch.device(device)
         self._threads, self._prefetch = threads, prefetch_batches
-        self._fields = dict(source.fields)
+        self._fields = dict(self._source.fields)
         for name, column in self._columns.items():
             if name in {*self._fields, "row", "weight"} or len(column) != len(source):
                 raise ValueError(f"the column '{name}' ({len(column)} rows) does not go with a source of "
@@ -188,6 +224,10 @@ class Loader:
     def batches(self) -> int:
         """Batches in an epoch."""
         return self._order.batches
+
+    def why_unread(self, row: int) -> str:
+        """Why the sample at ``row`` could not be read."""
+        return self._source.reasons.get(row, "it cannot be read")
 
     def iterate(self, epoch: int, start_batch: int = 0) -> Iterator[dict[str, torch.Tensor]]:
         """Batches of one epoch from ``start_batch`` on; batches before it are not read.
@@ -208,7 +248,7 @@ class Loader:
         self._end_pass()
         rows, weight = self._order.epoch(epoch)
         names = list(self._source.fields)
-        reading = self._pass = _Pass(self._source, self._threads)
+        reading = self._pass = _Pass(self._source, self._threads, lambda batch: self._place(int(rows[batch][0])))
 
         def fill(slot: _Slot, batch: int) -> None:
             slot.wait()
@@ -217,6 +257,8 @@ class Loader:
                 np.take(column, rows[batch], axis=0, out=slot.arrays[name], mode="clip")
             slot.arrays["row"][:] = rows[batch]
             slot.arrays["weight"][:] = weight[batch]
+            if UNREAD in slot.arrays:
+                slot.arrays["weight"][slot.arrays[UNREAD] != 0] = 0
 
         try:
             for slot in reading.slots(fill, self._buffers(), batches):
