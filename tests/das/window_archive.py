@@ -34,13 +34,13 @@ class MemoryReader:
         self._lock = threading.Lock()
         OPENED.append(str(record.path))
 
-    def read(self, start, stop, channel_start, channel_stop, out) -> None:
+    def read(self, start, stop, channel_start, channel_stop, out, channel_step=1) -> None:
         with self._lock:
             assert not self.closed
             assert 0 <= start < stop <= self.record.samples
             assert all(stop <= a or start >= b for a, b in self.record.gaps), "read across a gap"
-            assert out.shape == (stop - start, channel_stop - channel_start)
-            out[...] = VALUES[str(self.record.path)][start:stop, channel_start:channel_stop]
+            channels = slice(channel_start, channel_stop, channel_step)
+            out[...] = VALUES[str(self.record.path)][start:stop, channels]
 
     def close(self) -> None:
         with self._lock:

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from groundswell.core.errors import InputError
 from groundswell.data.source import Field
 from groundswell.data.table import SampleTable
 from groundswell.pipelines.das import formats
+from groundswell.pipelines.das.recipe import Channels
 from groundswell.pipelines.das.record import Record, RecordReader
 from groundswell.pipelines.das.windows import channels_in_use, segments
 
@@ -28,14 +29,16 @@ class DasWindowSource:
     Fields of a sample: ``x`` (window_samples + 2 * margin, max_channels), float32, or int16 where every record is; the
     window proper is ``x[margin : margin + window_samples]``. ``channels`` int64: real channels of x, the rest is zero.
     ``first``, ``last`` int64: the real time samples of x are ``[first, last)``, the rest is zero: margins end at gaps
-    and at the ends of the record. ``spacing_m`` float32, 0 if unknown.
+    and at the ends of the record. ``spacing_m`` float32, of the channels delivered, 0 if unknown.
+
+    Where every record is stored as (channel, time), so does ``x`` lie in memory; its axes are the same.
 
     Args:
         records: what ``record_index`` of the table points into.
         table: windows, as :func:`groundswell.pipelines.das.windows.build_index` makes them.
         window_samples: length of a window.
         margin: samples before and after it that are delivered too, as far as they were recorded.
-        channels: half-open range of channels; all when absent.
+        channels: half-open range of channels, with a step if three numbers; all when absent.
         max_channels: width of ``x``; the largest number of channels in use when absent.
         open_reader: how a record is opened.
 
@@ -44,14 +47,14 @@ class DasWindowSource:
     """
 
     def __init__(self, records: Sequence[Record], table: SampleTable, *, window_samples: int, margin: int = 0,
-                 channels: tuple[int, int] | None = None, max_channels: int | None = None,
+                 channels: Channels | None = None, max_channels: int | None = None,
                  open_reader: Callable[[Record], RecordReader] = formats.open_reader) -> None:
         self._records = tuple(records)
         self._window, self._margin = window_samples, margin
         self._index = table.column("record_index").to_numpy(np.int64)
         self._start, self._stop = (table.column(c).to_numpy(np.int64) for c in ("start", "stop"))
-        self._ranges = np.array([channels_in_use(r, channels) for r in self._records], np.int64).reshape(-1, 2)
-        widths = self._ranges[:, 1] - self._ranges[:, 0]
+        self._channels = [channels_in_use(record, channels) for record in self._records]
+        widths = np.array([len(part) for part in self._channels], np.int64)
         self._low, self._high = self._limits(table)
         used = widths[np.unique(self._index)]
         self._width = int(max_channels if max_channels is not None else used.max(initial=1))
@@ -61,6 +64,8 @@ class DasWindowSource:
                              where=wide.path, fix="Choose a range by data.channels")
         types = {np.dtype(r.dtype).newbyteorder("=") for r in self._records}
         self._dtype = np.dtype(np.int16) if types == {np.dtype(np.int16)} else np.dtype(np.float32)
+        turned = {r.axis_order for r in self._records} == {"channel,time"}
+        self._memory: Literal["C", "F"] = "F" if turned else "C"
         self._pool = _Readers(open_reader)
 
     def _limits(self, table: SampleTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -86,8 +91,8 @@ class DasWindowSource:
     def fields(self) -> Mapping[str, Field]:
         """See the class."""
         shape = (self._window + 2 * self._margin, self._width)
-        return {"x": Field(shape, self._dtype), "channels": Field((), np.int64), "first": Field((), np.int64),
-                "last": Field((), np.int64), "spacing_m": Field((), np.float32)}
+        return {"x": Field(shape, self._dtype, self._memory), "channels": Field((), np.int64),
+                "first": Field((), np.int64), "last": Field((), np.int64), "spacing_m": Field((), np.float32)}
 
     def __len__(self) -> int:
         return len(self._index)
@@ -110,16 +115,16 @@ class DasWindowSource:
 
     def _read_one(self, row: int, place: int, reader: RecordReader, out: Mapping[str, NDArray[Any]]) -> None:
         position = int(self._index[row])
-        channel_start, channel_stop = (int(c) for c in self._ranges[position])
+        channels = self._channels[position]
         begin = int(self._start[row]) - self._margin
         low = max(begin, int(self._low[row]))
         high = min(begin + self._window + 2 * self._margin, int(self._high[row]))
-        first, last, width = low - begin, high - begin, channel_stop - channel_start
+        first, last, width = low - begin, high - begin, len(channels)
         x = out["x"][place]
         x[:first], x[last:], x[first:last, width:] = 0, 0, 0
-        reader.read(low, high, channel_start, channel_stop, x[first:last, :width])
+        reader.read(low, high, channels.start, channels.stop, x[first:last, :width], channels.step)
         out["channels"][place], out["first"][place], out["last"][place] = width, first, last
-        out["spacing_m"][place] = self._records[position].spacing_m or 0.0
+        out["spacing_m"][place] = (self._records[position].spacing_m or 0.0) * channels.step
 
     def close(self) -> None:
         """Let go of open files. Reading again reopens them."""

@@ -93,15 +93,18 @@ class Reader(ABC):
         """Every file the record's samples lie in, with its size and modification time when it was scanned."""
         yield self.record.path, self.record.size_bytes, self.record.modified_ns
 
-    def read(self, start: int, stop: int, channel_start: int, channel_stop: int, out: NDArray[Any]) -> None:
-        """Copy time samples ``[start, stop)`` of channels ``[channel_start, channel_stop)``; see ``RecordReader``."""
+    def read(self, start: int, stop: int, channel_start: int, channel_stop: int, out: NDArray[Any],
+             channel_step: int = 1) -> None:
+        """Copy time samples of channels into ``out``; see ``RecordReader``."""
         record = self.record
-        if not (0 <= start < stop <= record.samples and 0 <= channel_start < channel_stop <= record.channels):
+        if not (0 <= start < stop <= record.samples and 0 <= channel_start < channel_stop <= record.channels
+                and channel_step >= 1):
             raise InputError(f"Samples {start} to {stop} of channels {channel_start} to {channel_stop} are not in the "
                              f"record, which has {record.samples} samples of {record.channels} channels",
                              where=self._where())
-        if out.shape != (stop - start, channel_stop - channel_start):
-            raise ValueError(f"out has shape {out.shape}, not {(stop - start, channel_stop - channel_start)}")
+        shape = (stop - start, len(range(channel_start, channel_stop, channel_step)))
+        if out.shape != shape:
+            raise ValueError(f"out has shape {out.shape}, not {shape}")
         with self._lock:
             for path, size_bytes, modified_ns in self.files():
                 check_unchanged(path, size_bytes, modified_ns)
@@ -113,7 +116,7 @@ class Reader(ABC):
                     continue
                 out[filled - start:low - start] = 0
                 self._read_guarded(handle, (stored + low - first, stored + high - first),
-                                   slice(channel_start, channel_stop), out[low - start:high - start])
+                                   slice(channel_start, channel_stop, channel_step), out[low - start:high - start])
                 filled = high
             out[filled - start:] = 0
 
