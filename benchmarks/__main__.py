@@ -22,6 +22,7 @@ from benchmarks import (
     marine_detect,
     marine_prepare,
     marine_pretraining,
+    reading,
     symae,
     symae_rows,
 )
@@ -29,7 +30,7 @@ from benchmarks import (
 KNOWN = {
     "leave_one_out": das.leave_one_out, "clock_confound": das.clock_confound, "transfer": das.transfer,
     "detect_hour": das.detect_hour, "detect_speed": das.detect_speed, "large_file": das.large_file,
-    "real_noise": das.real_noise, "loader": loader.loader,
+    "real_noise": das.real_noise, "loader": loader.loader, "reading": reading.reading,
     "geomag_mlp": geomag_networks.mlp, "geomag_bf16": geomag_networks.bf16,
     "geomag_leak": geomag.leak, "geomag_planted": geomag.planted, "geomag_null": geomag.null,
     "geomag_workers": geomag_engine.workers, "geomag_memory": geomag_engine.memory, "geomag_study": geomag_engine.study,
