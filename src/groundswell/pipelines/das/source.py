@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from groundswell.pipelines.das.record import Record, RecordReader
 from groundswell.pipelines.das.windows import channels_in_use, segments
 
 OPEN_FILES = 128
-"""Readers kept open at once; an archive may have more files than a process may open."""
+"""Files kept open at once; an archive may have more files than a process may open."""
 
 
 class DasWindowSource:
@@ -104,27 +105,26 @@ class DasWindowSource:
             InputError: a record cannot be read; the message names the file.
         """
         rows = np.asarray(rows, np.int64)
-        order = np.lexsort((self._start[rows], self._index[rows]))
-        cuts = np.flatnonzero(np.diff(self._index[rows][order])) + 1
-        for places in np.split(order, cuts):
-            if len(places):
-                position = int(self._index[rows[places[0]]])
-                with self._pool.reader(position, self._records[position]) as reader:
-                    for place in places:
-                        self._read_one(int(rows[place]), int(place), reader, out)
+        positions, begin = self._index[rows], self._start[rows] - self._margin
+        low = np.maximum(begin, self._low[rows])
+        high = np.minimum(begin + self._window + 2 * self._margin, self._high[rows])
+        out["first"][:], out["last"][:] = low - begin, high - begin
+        order = np.lexsort((self._start[rows], positions))
+        for position, group in itertools.groupby(order.tolist(), positions.tolist().__getitem__):
+            channels = self._channels[position]
+            with self._pool.reader(position, self._records[position]) as reader:
+                for place in group:
+                    span = int(low[place]), int(high[place])
+                    self._read_one(reader, span, channels, out["x"][place], int(out["first"][place]))
+                    out["channels"][place] = len(channels)
+                    out["spacing_m"][place] = (self._records[position].spacing_m or 0.0) * channels.step
 
-    def _read_one(self, row: int, place: int, reader: RecordReader, out: Mapping[str, NDArray[Any]]) -> None:
-        position = int(self._index[row])
-        channels = self._channels[position]
-        begin = int(self._start[row]) - self._margin
-        low = max(begin, int(self._low[row]))
-        high = min(begin + self._window + 2 * self._margin, int(self._high[row]))
-        first, last, width = low - begin, high - begin, len(channels)
-        x = out["x"][place]
+    @staticmethod
+    def _read_one(reader: RecordReader, span: tuple[int, int], channels: range, x: NDArray[Any], first: int) -> None:
+        """Samples of ``span`` into ``x`` from row ``first`` on, zeros everywhere else."""
+        last, width = first + span[1] - span[0], len(channels)
         x[:first], x[last:], x[first:last, width:] = 0, 0, 0
-        reader.read(low, high, channels.start, channels.stop, x[first:last, :width], channels.step)
-        out["channels"][place], out["first"][place], out["last"][place] = width, first, last
-        out["spacing_m"][place] = (self._records[position].spacing_m or 0.0) * channels.step
+        reader.read(*span, channels.start, channels.stop, x[first:last, :width], channels.step)
 
     def close(self) -> None:
         """Let go of open files. Reading again reopens them."""
@@ -132,33 +132,37 @@ class DasWindowSource:
 
 
 class _Readers:
-    """At most ``OPEN_FILES`` idle readers, those used last; a reader in use is never closed. Pickles without any."""
+    """Readers by position, each made once and kept; what they know of their files goes through pickle with them.
+
+    At most ``OPEN_FILES`` of those that nobody uses hold their file open, those used last.
+    """
 
     def __init__(self, open_reader: Callable[[Record], RecordReader]) -> None:
         self._open_reader = open_reader
+        self._made: dict[int, RecordReader] = {}
         self._reset()
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[int, RecordReader] = OrderedDict()
-        self._users: dict[int, int] = {}
+        self._users: OrderedDict[int, int] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_open_reader": self._open_reader}
+        with self._lock:
+            return {"_open_reader": self._open_reader, "_made": dict(self._made)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._open_reader = state["_open_reader"]
+        self.__dict__.update(state)
         self._reset()
 
     @contextmanager
     def reader(self, position: int, record: Record) -> Iterator[RecordReader]:
         """The reader of a record, open for as long as the block lasts."""
         with self._lock:
-            reader = self._kept.get(position)
+            reader = self._made.get(position)
             if reader is None:
-                reader = self._kept[position] = self._open_reader(record)
-            self._kept.move_to_end(position)
+                reader = self._made[position] = self._open_reader(record)
             self._users[position] = self._users.get(position, 0) + 1
+            self._users.move_to_end(position)
         try:
             yield reader
         finally:
@@ -167,12 +171,13 @@ class _Readers:
                 self._close_surplus(OPEN_FILES)
 
     def close(self) -> None:
-        """Close every reader that nobody uses now; the others are closed when they come back surplus."""
+        """Close every file that nobody reads now; the others are closed when they come back surplus."""
         with self._lock:
             self._close_surplus(0)
 
     def _close_surplus(self, keep: int) -> None:
-        idle = [p for p in self._kept if not self._users.get(p)]
-        for position in idle[:max(0, len(self._kept) - keep)]:
-            self._users.pop(position, None)
-            self._kept.pop(position).close()
+        surplus = len(self._users) - keep
+        if surplus > 0:
+            for position in [p for p, users in self._users.items() if not users][:surplus]:
+                del self._users[position]
+                self._made[position].close()
