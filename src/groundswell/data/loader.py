@@ -17,6 +17,7 @@ from groundswell.core.errors import FailureError
 from groundswell.core.progress import say
 from groundswell.data.guard import UNREAD, GuardedSource
 from groundswell.data.order import Order
+from groundswell.data.pool import pool_of
 from groundswell.data.source import Field, Source
 
 TELL_S = 60.0
@@ -130,7 +131,7 @@ class _Pass:
 
     def __init__(self, source: Source, threads: int, place: Callable[[int], str]) -> None:
         self._source, self._place = source, place
-        self._threads = threads
+        self._threads, self._pool = threads, pool_of(source)
         self._readers = ThreadPoolExecutor(threads, "groundswell-read") if threads > 1 else None
         self._ahead: _Ahead | None = None
         self.ended = False
@@ -140,7 +141,9 @@ class _Pass:
         if self._readers is None:
             self._source.read(rows, out)
             return
-        edges = np.linspace(0, len(rows), min(self._threads, len(rows)) + 1).astype(int)
+        # With a pool some samples come from memory and some from a file: small parts keep all readers busy.
+        shares = self._threads if self._pool is None else 4 * self._threads
+        edges = np.linspace(0, len(rows), min(shares, len(rows)) + 1).astype(int)
         parts = [self._readers.submit(self._source.read, rows[a:b], {name: array[a:b] for name, array in out.items()})
                  for a, b in itertools.pairwise(edges)]
         for part in parts:
@@ -226,8 +229,8 @@ class Loader:
         return self._order.batches
 
     def why_unread(self, row: int) -> str:
-        """Why the sample at ``row`` could not be read."""
-        return self._source.reasons.get(row, "it cannot be read")
+        """Why the sample at ``row`` could not be read, where that is known; otherwise nothing."""
+        return self._source.reasons.get(row, "")
 
     def iterate(self, epoch: int, start_batch: int = 0) -> Iterator[dict[str, torch.Tensor]]:
         """Batches of one epoch from ``start_batch`` on; batches before it are not read.
@@ -249,9 +252,14 @@ class Loader:
         rows, weight = self._order.epoch(epoch)
         names = list(self._source.fields)
         reading = self._pass = _Pass(self._source, self._threads, lambda batch: self._place(int(rows[batch][0])))
+        pool = pool_of(self._source)
+        if pool is not None:
+            pool.plan(rows[batches.start:])
 
         def fill(slot: _Slot, batch: int) -> None:
             slot.wait()
+            if pool is not None:
+                pool.expect(rows[batch + 1:batch + 2].ravel())
             reading.read(rows[batch], {name: slot.arrays[name] for name in names})
             for name, column in self._columns.items():
                 np.take(column, rows[batch], axis=0, out=slot.arrays[name], mode="clip")
