@@ -17,7 +17,7 @@ class LoaderRecipe(RecipePart):
     prefetch_batches: int = Field(2, ge=0)
     """Batches read ahead of the one in use; the ring holds this many and one more. 0 reads when asked."""
     bad_windows: Literal["stop", "skip"] = "stop"
-    """What a sample that cannot be read, or that holds NaN or infinite values, does to training. stop: ends it and names
-    file and place; skip: the sample counts for nothing and is written to logs/quarantine.jsonl."""
+    """What becomes of a sample that cannot be read, or holds NaN or infinite values. stop: training ends and names file
+    and place; skip: the sample counts for nothing and is written down in logs/quarantine.jsonl."""
     bad_windows_most: int = Field(100, ge=0)
     """How many different samples of a fit may be skipped before it ends all the same."""

@@ -19,6 +19,7 @@ from groundswell.core.provenance import provenance
 from groundswell.core.recipe import RecipePart, dump_recipe
 from groundswell.core.registry import get_pipeline
 from groundswell.core.run import RunFolder
+from groundswell.data.guard import in_words, place_of
 from groundswell.data.loader import Loader
 from groundswell.data.order import Order
 from groundswell.data.predictions import Predictions, PredictionTable
@@ -33,6 +34,7 @@ from groundswell.splits.manifest import TEST, TRAIN, VALIDATION, SplitManifest
 from groundswell.train.executors import run_tasks
 from groundswell.train.fit import fit, load_best
 from groundswell.train.launch import check_devices
+from groundswell.train.quarantine import BadSamples, Quarantine
 from groundswell.train.setup import Setup
 from groundswell.train.task import Task, check_monitor
 
@@ -192,34 +194,57 @@ class FoldSetup:
                       skip_single=workflow.skip_single, repeats=workflow.repeats(recipe, archive, train_rows))
         validation = Order(validation_rows, recipe.train.batch_size, recipe.train.seed, shuffle=False, rank=rank,
                            world=world)
-        return Setup(task, _loader(workflow, recipe, archive, train, device, training=True),
-                     _loader(workflow, recipe, archive, validation, device, training=False))
+        loaders = (_loader(workflow, recipe, archive, train, device, training=True),
+                   _loader(workflow, recipe, archive, validation, device, training=False))
+        return Setup(task, *loaders, bad_samples(recipe, archive, *loaders))
+
+
+def bad_samples(recipe: Any, archive: Archive, *loaders: Loader) -> BadSamples:
+    """What the recipe says of samples that cannot be used, and how the archive names them."""
+    def why(row: int) -> str:
+        return next(filter(None, (loader.why_unread(row) for loader in loaders)), "")
+
+    return BadSamples(recipe.loader.bad_windows, recipe.loader.bad_windows_most, lambda row: _place(archive, row), why)
+
+
+def _place(archive: Archive, row: int) -> dict[str, Any]:
+    place = place_of(archive.table, row)
+    if "record_index" in archive.table.frame.columns:
+        record = archive.records[int(archive.table.column("record_index").iloc[row])]
+        place |= {"path": record["path"]} if "path" in record else {}
+    return place
 
 
 def _loader(workflow: Workflow, recipe: Any, archive: Archive, order: Order, device: torch.device | str, *,
             training: bool) -> Loader:
     return Loader(workflow.source(recipe, archive, training=training), order, {"label": archive.table.labels()},
-                  device=device, threads=recipe.loader.threads, prefetch_batches=recipe.loader.prefetch_batches)
+                  device=device, threads=recipe.loader.threads, prefetch_batches=recipe.loader.prefetch_batches,
+                  skip_unreadable=recipe.loader.bad_windows == "skip",
+                  place=lambda row: in_words(_place(archive, row)))
 
 
 def predict_rows(workflow: Workflow, recipe: Any, archive: Archive, task: Task, rows: NDArray[np.int64], *,
                  fold: int = -1, member: str = "model", device: torch.device | str = "cpu") -> Predictions:
-    """Predict the samples at ``rows`` of the archive's table, in their order."""
+    """Predict the samples at ``rows`` of the archive's table, in their order; those that are skipped are left out."""
     order = Order(rows, recipe.train.batch_size, recipe.train.seed, shuffle=False)
     loader = _loader(workflow, recipe, archive, order, device, training=False)
     task = task.to(device).eval()
+    quarantine = Quarantine(bad_samples(recipe, archive, loader))
     probability = np.zeros((len(rows), len(archive.table.classes)))
+    kept = np.zeros(len(rows), np.int64)
     done = 0
     try:
         with torch.inference_mode():
-            for batch in loader.iterate(0):
+            for batch in map(quarantine.look, loader.iterate(0)):
                 real = batch["weight"] > 0
                 part = task.predict(batch)["probability"][real].double().cpu().numpy()
                 probability[done:done + len(part)] = part
+                kept[done:done + len(part)] = batch["row"][real].cpu().numpy()
                 done += len(part)
     finally:
         loader.close()
-    chosen = archive.table.take(rows)
+    quarantine.entries(quarantine.taken())
+    probability, chosen = probability[:done], archive.table.take(kept[:done])
     return Predictions.of(chosen.column("sample_id").tolist(), chosen.labels(), probability, archive.table.classes,
                           member=member, fold=fold)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from groundswell.train.quarantine import BadSamples
 from groundswell.train.task import Task
 
 
@@ -36,6 +37,8 @@ class Setup:
     task: Task
     train: Batches
     validation: Batches
+    bad: BadSamples = field(default_factory=BadSamples)
+    """What becomes of samples that cannot be read or are not finite."""
 
 
 MakeSetup = Callable[[int, int, torch.device], Setup]
