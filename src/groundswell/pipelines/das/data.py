@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from groundswell.core.progress import say
 from groundswell.core.recipe import build_recipe
 from groundswell.core.run import RunFolder
 from groundswell.core.seeds import derive_seed
@@ -25,6 +26,7 @@ from groundswell.pipelines.das.preprocess import Preprocess
 from groundswell.pipelines.das.recipe import DasRecipe
 from groundswell.pipelines.das.record import Record
 from groundswell.pipelines.das.source import DasWindowSource
+from groundswell.pipelines.das.storage_advice import advice
 from groundswell.pipelines.das.task import DasTask
 from groundswell.pipelines.das.windows import build_index, check_trainable
 from groundswell.pipelines.workflow import Archive, Workflow
@@ -51,9 +53,11 @@ class DasWorkflow(Workflow):
     name = "das"
 
     def open(self, recipe: Any) -> Archive:
-        """See :meth:`Workflow.open`."""
+        """See :meth:`Workflow.open`; says which records are slow to read, and what mends it."""
         records, table = build_index(Path(recipe.data.folder), recipe.data)
         check_trainable(table, recipe)
+        for line in advice(records, Path(recipe.data.folder), recipe.data.window_samples):
+            say(line)
         return Archive(table, [to_json(record) for record in records])
 
     def source(self, recipe: Any, archive: Archive, *, training: bool) -> Source:
