@@ -1,97 +1,17 @@
 """The pool delivers what its source would, reads blocks once, and keeps within its budget."""
 
 import pickle
-import threading
-import time
 
 import numpy as np
 import pytest
+from block_sources import WIDTH, Windows, expected, pooled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundswell.core.errors import InputError
 from groundswell.data.loader import Loader
 from groundswell.data.order import BlockOrder, Order
-from groundswell.data.pool import BlockPool, Blocks, BlockSource, pool_of
-from groundswell.data.source import Field
-
-SERIES = np.random.default_rng(0).normal(size=6000).astype(np.float32)
-WIDTH, STRIDE = 20, 10
-
-
-class Windows:
-    """Windows of a long series that overlap by half; counts what it reads, can be slow, and can fail."""
-
-    def __init__(self, count=400, seconds=0.0):
-        self.count, self.seconds = count, seconds
-        self.block_reads, self.single_reads, self.samples = [], [], 0
-        self.bad_samples, self.bad_error = (), lambda: InputError("The file is damaged", where="series")
-        self.advised = []
-        self.closed = 0
-        self.lock = threading.Lock()
-
-    fields = {"x": Field((WIDTH,), np.float32), "k": Field((), np.int64)}
-
-    def __getstate__(self):
-        return {k: v for k, v in self.__dict__.items() if k not in ("lock", "bad_error")}
-
-    def __setstate__(self, state):
-        self.__init__()
-        self.__dict__.update(state)
-
-    def __len__(self):
-        return self.count
-
-    def _get(self, low, high):
-        with self.lock:
-            self.samples += high - low
-        time.sleep(self.seconds)
-        if any(low <= bad < high for bad in self.bad_samples):
-            raise self.bad_error()
-        return SERIES[low:high]
-
-    def read(self, rows, out):
-        for place, row in enumerate(rows):
-            self.single_reads.append(int(row))
-            out["x"][place] = self._get(row * STRIDE, row * STRIDE + WIDTH)
-            out["k"][place] = row
-
-    def blocks(self, rows, most):
-        rows = np.sort(rows)
-        begin = np.r_[True, np.diff(rows) > WIDTH // STRIDE]
-        run = np.cumsum(begin) - 1
-        within = np.arange(len(rows)) - np.flatnonzero(begin)[run]
-        of = np.cumsum(begin | (within % most == 0)) - 1
-        of_row = np.full(self.count, -1)
-        of_row[rows] = of
-        low = np.array([rows[of == b].min() for b in range(of.max() + 1)]) * STRIDE
-        high = np.array([rows[of == b].max() for b in range(of.max() + 1)]) * STRIDE + WIDTH
-        return Blocks(of_row, np.stack([low, high], axis=1), (high - low) * 4)
-
-    def read_block(self, blocks, block, buffer):
-        with self.lock:
-            self.block_reads.append(block)
-        low, high = blocks.where[block]
-        buffer.view(np.float32)[:] = self._get(low, high)
-
-    def take(self, blocks, block, buffer, row, place, out):
-        low = row * STRIDE - blocks.where[block][0]
-        out["x"][place], out["k"][place] = buffer.view(np.float32)[low:low + WIDTH], row
-
-    def advise(self, blocks, block, needed):
-        self.advised.append((block, needed))
-
-    def close(self):
-        self.closed += 1
-
-
-def expected(rows):
-    return SERIES[np.asarray(rows)[:, None] * STRIDE + np.arange(WIDTH)]
-
-
-def pooled(source, rows=None, *, size=4, budget=10**9):
-    rows = np.arange(len(source)) if rows is None else rows
-    return BlockPool(source, source.blocks(rows, size), budget)
+from groundswell.data.pool import BlockSource, pool_of
 
 
 def loader(pool, *, batch=16, alive=16, threads=1, prefetch=0, seed=5, **options):
