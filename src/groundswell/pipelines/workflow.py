@@ -36,6 +36,7 @@ from groundswell.train.fit import fit, load_best
 from groundswell.train.launch import check_devices
 from groundswell.train.quarantine import BadSamples, Quarantine
 from groundswell.train.setup import Setup
+from groundswell.train.signals import answered
 from groundswell.train.task import Task, check_monitor
 
 
@@ -336,6 +337,11 @@ def start_run(pipeline: str, recipe: Any, out: Path,
         RefusedError: the split leaks and the recipe does not allow it.
     """
     RunFolder.check_free(out)
+    with answered("before the run was begun; nothing was written", out, "Train again when there is time"):
+        return _start_run(pipeline, recipe, out, rehearsed)
+
+
+def _start_run(pipeline: str, recipe: Any, out: Path, rehearsed: tuple[Archive, SplitManifest] | None) -> RunFolder:
     workflow = workflow_of(pipeline)
     archive, manifest = rehearsed or open_and_split(pipeline, recipe)
     if rehearsed is None:
@@ -414,7 +420,9 @@ def train_run(run: RunFolder, *, quiet: bool = False) -> Any:
         raise InputError("The run was interrupted before it had its split", where=run.path,
                          fix="Remove the folder and train again")
     recipe = run.recipe(get_pipeline(run.pipeline).recipe_class())
-    with run.lock():
+    later = answered("beside the training itself; what is finished is kept", run.path,
+                     f"Go on with: groundswell resume {run.path}")
+    with run.lock(), later:
         if run.status["state"] in ("trained", "evaluated"):
             return workflow_of(run.pipeline).predictions.read(run.path / "predictions.parquet")
         archive = load_archive(run.path)
