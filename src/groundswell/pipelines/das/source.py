@@ -16,6 +16,7 @@ from groundswell.core.errors import InputError
 from groundswell.data.source import Field
 from groundswell.data.table import SampleTable
 from groundswell.pipelines.das import formats
+from groundswell.pipelines.das.blocks import BlockReading
 from groundswell.pipelines.das.recipe import Channels
 from groundswell.pipelines.das.record import Record, RecordReader
 from groundswell.pipelines.das.windows import channels_in_use, segments
@@ -24,8 +25,10 @@ OPEN_FILES = 128
 """Files kept open at once; an archive may have more files than a process may open."""
 
 
-class DasWindowSource:
+class DasWindowSource(BlockReading):
     """Reads windows, with a margin on both sides, of records of one sampling rate. No file is held in memory.
+
+    Windows that overlap can be read in blocks by a :class:`groundswell.data.pool.BlockPool` about this source.
 
     Fields of a sample: ``x`` (window_samples + 2 * margin, max_channels), float32, or int16 where every record is; the
     window proper is ``x[margin : margin + window_samples]``. ``channels`` int64: real channels of x, the rest is zero.
@@ -105,9 +108,7 @@ class DasWindowSource:
             InputError: a record cannot be read; the message names the file.
         """
         rows = np.asarray(rows, np.int64)
-        positions, begin = self._index[rows], self._start[rows] - self._margin
-        low = np.maximum(begin, self._low[rows])
-        high = np.minimum(begin + self._window + 2 * self._margin, self._high[rows])
+        positions, (begin, low, high) = self._index[rows], self._spans(rows)
         out["first"][:], out["last"][:] = low - begin, high - begin
         order = np.lexsort((self._start[rows], positions))
         for position, group in itertools.groupby(order.tolist(), positions.tolist().__getitem__):
@@ -153,6 +154,10 @@ class _Readers:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._reset()
+
+    def known(self, position: int) -> RecordReader | None:
+        """The reader of a record if it has been made."""
+        return self._made.get(position)
 
     @contextmanager
     def reader(self, position: int, record: Record) -> Iterator[RecordReader]:
