@@ -356,6 +356,7 @@ class Training:
             self.stop_if_asked()
             if every and self.place.step % every == 0:
                 self.save()
+                self.stop_if_asked()  # asked while it was written: this is the one that is kept
 
     def stop_if_asked(self) -> None:
         """If a signal came to any process: checkpoint, then leave all of them.
