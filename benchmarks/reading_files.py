@@ -83,8 +83,9 @@ def written(folder: Path, cell: Cell) -> Path:
     return path
 
 
-def write_prodml(path: Path, order: str, dtype: str, storage: dict[str, Any], samples: int = SAMPLES) -> None:
-    """One acquisition of ``samples`` at 500 Hz."""
+def write_prodml(path: Path, order: str, dtype: str, storage: dict[str, Any], samples: int = SAMPLES,
+                 empty: bool = False) -> None:
+    """One acquisition of ``samples`` at 500 Hz; ``empty`` leaves its samples to be written by someone else."""
     stamps = 1_714_979_289_500_000 + np.arange(samples, dtype=np.int64) * 2000
     names = [b"time", b"locus"] if order == "time,channel" else [b"locus", b"time"]
     first, last = (f"{np.datetime64(int(stamp), 'us')}+00:00".encode() for stamp in stamps[[0, -1]])
@@ -99,7 +100,7 @@ def write_prodml(path: Path, order: str, dtype: str, storage: dict[str, Any], sa
         shape = (samples, CHANNELS) if order == "time,channel" else (CHANNELS, samples)
         data = raw.create_dataset("RawData", shape, dtype, **storage)
         data.attrs.update({"Dimensions": names, "PartStartTime": first, "PartEndTime": last})
-        for start in range(0, samples, _STEP):
+        for start in range(0, 0 if empty else samples, _STEP):
             part = recording(dtype, start, min(_STEP, samples - start))
             if order == "time,channel":
                 data[start:start + len(part)] = part
