@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from hypothesis import strategies as st
 
 from groundswell.core.errors import InputError
 from groundswell.pipelines.das import formats
-from groundswell.pipelines.das.formats import hdf5, hdf5_direct, hdf5_plain
+from groundswell.pipelines.das.formats import hdf5, hdf5_direct, hdf5_mapped, hdf5_plain
 from groundswell.pipelines.das.formats.hdf5_codecs import Undecodable
 from groundswell.pipelines.das.formats.hdf5_index import FileIndex, index_of
 
@@ -100,10 +103,14 @@ def test_what_is_taken_from_the_file_is_what_the_library_reads(folder: Path, dat
             patch.setattr(hdf5_direct, "BLOCK", 700)
             patch.setattr(hdf5_plain, "GAP", data.draw(st.sampled_from([0, 100])))
             patch.setattr(hdf5_direct, "GAP", data.draw(st.sampled_from([0, 100])))
-        hdf5_direct.DirectFile(index).read(rows, columns, target)
+        direct, found = hdf5_direct.DirectFile(index), []
+        for _ in range(3):  # by reading calls first, through mapped pages from the second time on
+            direct.read(rows, columns, target)
+            found.append(target.tobytes())
+            target[...] = 77
     with h5py.File(folder / "all.h5", "r") as file:
         expected = file[name][rows.start:rows.stop:rows.step, columns.start:columns.stop:columns.step].astype(wanted)
-    assert target.tobytes() == expected.tobytes()
+    assert found == [expected.tobytes()] * 3
 
 
 @settings(deadline=None, max_examples=150)
@@ -246,3 +253,87 @@ def test_threads_read_at_the_same_time(tmp_path: Path, monkeypatch: pytest.Monke
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each look at mapped pages was granted, as they happen."""
+    granted: list[bool] = []
+    plain = hdf5_mapped.Mapping.look
+
+    @contextmanager
+    def noted(self: hdf5_mapped.Mapping, *args: Any) -> Iterator[Any]:
+        with plain(self, *args) as held:
+            granted.append(held is not None)
+            yield held
+
+    monkeypatch.setattr(hdf5_mapped.Mapping, "look", noted)
+    return granted
+
+
+@pytest.mark.parametrize("storage", [{}, {"chunks": (16, 7)}])
+def test_what_is_asked_for_again_is_looked_at_in_mapped_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                              storage: dict[str, Any]) -> None:
+    path, granted = tmp_path / "a.h5", looks(monkeypatch)
+    made.plain(path, values("<i4"), **storage)
+    direct, out = hdf5_direct.DirectFile(index_in(path, "data")), np.empty((10, 53), "int32")
+    for expected in (False, True, True):
+        granted.clear()
+        direct.read(range(10), range(53), out)
+        assert set(granted) == {expected}
+        np.testing.assert_array_equal(out, values("<i4")[:10])
+    with open(path, "r+b"):  # someone may be about to write
+        granted.clear()
+        direct.read(range(10), range(53), out)
+        assert set(granted) == {False}
+    del direct
+    monkeypatch.setattr(hdf5_mapped, "MOST_BYTES", hdf5_mapped.BUDGET._held)
+    direct = hdf5_direct.DirectFile(index_in(path, "data"))
+    for _ in range(3):
+        granted.clear()
+        direct.read(range(10), range(53), out)
+        assert set(granted) == {False}
+
+
+def test_pages_that_are_let_go_of_make_room_for_others(tmp_path: Path) -> None:
+    made.plain(tmp_path / "a.h5", values("<i4"))
+    before = hdf5_mapped.BUDGET._held
+    direct = hdf5_direct.DirectFile(index_in(tmp_path / "a.h5", "data"))
+    for _ in range(2):
+        direct.read(range(10), range(53), np.empty((10, 53), "int32"))
+    assert hdf5_mapped.BUDGET._held > before
+    del direct
+    assert hdf5_mapped.BUDGET._held == before
+
+
+def test_a_file_that_shrinks_at_any_moment_never_ends_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    made.plain(path, np.arange(600 * 1000, dtype="int32").reshape(600, 1000))
+    index, content = index_in(path, "data"), path.read_bytes()
+    child = os.fork()
+    if child == 0:
+        code = 77
+        try:
+            code = _read_for_a_while(index)
+        finally:
+            os._exit(code)
+    ends = time.monotonic() + 3
+    while time.monotonic() < ends:
+        os.truncate(path, 4000)
+        path.write_bytes(content)
+        os.utime(path, ns=(index.modified_ns, index.modified_ns))
+        time.sleep(0.003)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def _read_for_a_while(index: FileIndex) -> int:
+    """Read from a file that shrinks and comes back; 0 if some reads came off and some told what was wrong."""
+    ends, told, mapped, out = time.monotonic() + 2.5, 0, 0, np.empty((600, 100), "int32")
+    direct = None
+    while time.monotonic() < ends:
+        try:
+            direct = direct or hdf5_direct.DirectFile(index)
+            direct.read(range(600), range(0, 1000, 10), out)
+            mapped += direct._map._pages is not None
+        except InputError:
+            told += 1
+    return 0 if told and mapped else 1

@@ -14,12 +14,17 @@ from numpy.typing import NDArray
 from groundswell.core.errors import InputError
 from groundswell.pipelines.das.formats import hdf5_codecs
 from groundswell.pipelines.das.formats.hdf5_index import FileIndex
+from groundswell.pipelines.das.formats.hdf5_mapped import Mapping
 from groundswell.pipelines.das.formats.hdf5_plain import read_band
 from groundswell.pipelines.das.formats.hdf5_scratch import SCRATCH, Descriptor
 from groundswell.pipelines.das.formats.team import share
 
 BLOCK = 2**19
 """Bytes read at once where they pass through memory of ours: they stay in a core's second cache."""
+STRETCH = 2**16
+"""Bytes of a contiguous array that are brought into mapped memory together."""
+MOST_MAPPED = 2**25
+"""Longer pieces are read by calls: who wants so much at once does not come back to it."""
 GAP = 24_000
 """Bytes that are read along rather than skipped: a further call costs as much."""
 
@@ -38,6 +43,11 @@ class DirectFile:
     def __init__(self, index: FileIndex) -> None:
         self.index = index
         self._file = Descriptor(index.path)
+        cells, cell_bytes = index.offsets.ravel(), index.chunk[0] * index.chunk[1] * index.dtype.itemsize
+        if index.layout == "contiguous":
+            last = index.offset + index.shape[0] * index.shape[1] * index.dtype.itemsize
+            cells, cell_bytes = np.arange(0, last, STRETCH, np.int64), STRETCH
+        self._map = Mapping(self._file, index.size_bytes, cells, cell_bytes)
         self.check()
 
     def check(self) -> None:
@@ -69,10 +79,17 @@ class DirectFile:
         elif self.index.filters:
             self._compressed(rows, columns, out)
         else:
-            for band, part in _bands(rows, self.index.chunk[0]):
-                local = range(rows[part.start] - band * self.index.chunk[0],
-                              rows[part.stop - 1] + 1 - band * self.index.chunk[0], rows.step)
-                read_band(self._file, self.index, band, local, columns, out[part])
+            self._plain(rows, columns, out)
+
+    def _plain(self, rows: range, columns: range, out: NDArray[Any]) -> None:
+        (tall, wide), stripes = self.index.chunk, self.index.offsets.shape[1]
+        bands = _bands(rows, tall)
+        across = np.arange(columns.start // wide, columns[-1] // wide + 1)
+        cells = (np.array([band for band, _ in bands])[:, None] * stripes + across).ravel()
+        with self._map.look(cells) as held:
+            for band, part in bands:
+                local = range(rows[part.start] - band * tall, rows[part.stop - 1] + 1 - band * tall, rows.step)
+                read_band(self._file if held is None else held, self.index, band, local, columns, out[part])
 
     def _contiguous(self, rows: range, columns: range, out: NDArray[Any]) -> None:
         index, size = self.index, self.index.dtype.itemsize
@@ -81,9 +98,16 @@ class DirectFile:
         alike = out.dtype == index.dtype and columns.step == 1 and out.strides[1] == size
         first = index.offset + rows.start * row_bytes + columns.start * size
         step = rows.step * row_bytes
+        apart = step - span > GAP
+        length = (len(rows) - 1) * step + span
+        if length <= MOST_MAPPED or apart:
+            with self._map.look(_stretches(first, step if apart else 0, len(rows), span if apart else length)) as held:
+                if held is not None:
+                    copy(held, first, (step, columns.step * size), index.dtype, out)
+                    return
         if alike and span == step and out.strides[0] == row_bytes:
             self._file.fill(out, first)
-        elif step - span > GAP:
+        elif apart:
             self._row_by_row(first, step, span, columns.step, out)
         else:
             self._in_blocks(first, step, span, columns.step, out)
@@ -112,8 +136,7 @@ class DirectFile:
             length = (len(block) - 1) * step + span
             held = SCRATCH.take("block", length)
             self._file.fill(held, first + low * step)
-            rows: NDArray[Any] = np.ndarray(block.shape, dtype, held, strides=(step, every * dtype.itemsize))
-            np.copyto(block, rows, casting="unsafe")
+            copy(held, 0, (step, every * dtype.itemsize), dtype, block)
 
     def _compressed(self, rows: range, columns: range, out: NDArray[Any]) -> None:
         tall, wide = self.index.chunk
@@ -138,6 +161,27 @@ class DirectFile:
             hdf5_codecs.unshuffle(held, index, rows, columns, out)
         elif held is not into:
             np.copyto(out, held.view(index.dtype).reshape(index.chunk)[rows, columns], casting="unsafe")
+
+
+def _stretches(first: int, step: int, count: int, length: int) -> NDArray[np.int64] | slice:
+    """Stretches of the file that hold ``count`` pieces of ``length`` bytes, ``step`` bytes apart (0: one piece)."""
+    if not step:
+        return slice(first // STRETCH, (first + length - 1) // STRETCH + 1)
+    starts = first + step * np.arange(count)
+    further = np.minimum(np.arange(0, length - 1 + STRETCH, STRETCH), length - 1)
+    stretches: NDArray[np.int64] = (starts[:, None] + further) // STRETCH
+    return stretches.ravel()
+
+
+def copy(held: NDArray[np.uint8], at: int, strides: tuple[int, int], dtype: np.dtype[Any], out: NDArray[Any]) -> None:
+    """Copy samples that lie in ``held`` from byte ``at`` on, at these distances, into ``out``."""
+    samples: NDArray[Any] = np.ndarray(out.shape, dtype, held, at, strides)
+    if abs(out.strides[0]) < abs(out.strides[1]) and out.shape[1] > 1:
+        # Rows and columns change places: piece by piece, or every sample misses the caches.
+        for low in range(0, len(out), 64):
+            np.copyto(out[low:low + 64], samples[low:low + 64], casting="unsafe")
+    else:
+        np.copyto(out, samples, casting="unsafe")
 
 
 def _bands(wanted: range, length: int) -> list[tuple[int, slice]]:

@@ -17,11 +17,12 @@ GAP = 48_000
 """Bytes between the wanted parts of neighbouring chunks that are read along: a further call and copy cost as much."""
 
 
-def read_band(file: Descriptor, index: FileIndex, band: int, rows: range, columns: range, out: NDArray[Any]) -> None:
+def read_band(file: Descriptor | NDArray[np.uint8], index: FileIndex, band: int, rows: range, columns: range,
+              out: NDArray[Any]) -> None:
     """Copy part of one band of chunks: those that lie side by side.
 
     Args:
-        file: the open file.
+        file: the open file, or its bytes as memory.
         index: of its array.
         band: which one, from the top.
         rows: wanted rows, counted from the top of the band.
@@ -35,6 +36,11 @@ def read_band(file: Descriptor, index: FileIndex, band: int, rows: range, column
     alike = out.dtype == index.dtype and columns.step == 1 and out.strides[1] == size
     first, last = columns.start // wide, columns[-1] // wide
     offsets = index.offsets[band, first:last + 1]
+    if not isinstance(file, Descriptor):
+        for stripe, count, pitch in _runs(offsets.tolist(), 0, len(file)):
+            at = int(offsets[stripe]) + rows.start * wide * size
+            _copy_run(index, file[at:], (first + stripe, count, pitch), rows, columns, out, alike)
+        return
     if alike and first == last and len(columns) == wide and rows.step == 1 and out.strides[0] == wide * size:
         file.fill(out, int(offsets[0]) + rows.start * wide * size)
         return
@@ -42,19 +48,24 @@ def read_band(file: Descriptor, index: FileIndex, band: int, rows: range, column
     most = max(1, BLOCK // (wide * size * rows.step))
     for low in range(0, len(rows), most):
         piece = rows[low:low + most]
-        for stripe, count, pitch in _runs(offsets.tolist(), ((piece[-1] + 1 - piece.start) * wide * size)):
-            _copy_run(file, index, (first + stripe, count, pitch, int(offsets[stripe])), piece, columns,
-                      out[low:low + most], alike)
+        wanted = (piece[-1] + 1 - piece.start) * wide * size
+        for stripe, count, pitch in _runs(offsets.tolist(), wanted, GAP):
+            block = SCRATCH.take("block", (count - 1) * pitch + wanted)
+            file.fill(block, int(offsets[stripe]) + piece.start * wide * size)
+            _copy_run(index, block, (first + stripe, count, pitch), piece, columns, out[low:low + most], alike)
 
 
-def _runs(offsets: list[int], wanted: int) -> Iterator[tuple[int, int, int]]:
-    """Neighbouring chunks at equal distances that are best read at once: (first, how many, distance in bytes)."""
+def _runs(offsets: list[int], wanted: int, gap: int) -> Iterator[tuple[int, int, int]]:
+    """Neighbouring chunks at equal distances that are best taken at once: (first, how many, distance in bytes).
+
+    ``wanted`` bytes of each are read, and not more than ``gap`` bytes in between; 0 where nothing needs reading.
+    """
     first = 0
     while first < len(offsets):
         count, pitch = 1, wanted
-        if first + 1 < len(offsets) and 0 <= offsets[first + 1] - offsets[first] - wanted <= GAP:
+        if first + 1 < len(offsets) and 0 < offsets[first + 1] - offsets[first] - wanted + 1 <= gap + 1:
             pitch = offsets[first + 1] - offsets[first]
-            most = max(1, (BLOCK - wanted) // pitch + 1)
+            most = max(1, (BLOCK - wanted) // pitch + 1) if wanted else len(offsets)
             while count < most and first + count < len(offsets) and \
                     offsets[first + count] - offsets[first + count - 1] == pitch:
                 count += 1
@@ -62,13 +73,11 @@ def _runs(offsets: list[int], wanted: int) -> Iterator[tuple[int, int, int]]:
         first += count
 
 
-def _copy_run(file: Descriptor, index: FileIndex, run: tuple[int, int, int, int], rows: range, columns: range,
+def _copy_run(index: FileIndex, held: NDArray[np.uint8], run: tuple[int, int, int], rows: range, columns: range,
               out: NDArray[Any], alike: bool) -> None:
-    stripe, count, pitch, offset = run
+    """Copy what ``out`` wants of some chunks, of which ``held`` has the first wanted row first."""
+    stripe, count, pitch = run
     wide, size = index.chunk[1], index.dtype.itemsize
-    wanted = (rows[-1] + 1 - rows.start) * wide * size
-    held = SCRATCH.take("block", (count - 1) * pitch + wanted)
-    file.fill(held, offset + rows.start * wide * size)
     left = stripe * wide
     inside = _within(columns, left, left + count * wide)
     if count == 1:

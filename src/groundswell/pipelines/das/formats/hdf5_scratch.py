@@ -38,17 +38,17 @@ class Descriptor:
     """
 
     def __init__(self, path: Path) -> None:
-        self._number = -1
+        self.number = -1
         self.path = path
-        self._number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def __del__(self) -> None:
-        if self._number >= 0:
-            os.close(self._number)
+        if self.number >= 0:
+            os.close(self.number)
 
     def status(self) -> os.stat_result:
         """Of the file that is open, whatever its path names now."""
-        return os.fstat(self._number)
+        return os.fstat(self.number)
 
     def fill(self, buffer: NDArray[Any], offset: int) -> None:
         """Fill ``buffer``, which is contiguous, from byte ``offset`` on.
@@ -58,12 +58,12 @@ class Descriptor:
             OSError: it cannot be read.
         """
         target: Any = buffer  # an array is a buffer, though its type does not say so before Python 3.12
-        got, wanted = os.preadv(self._number, (target,), offset), buffer.nbytes
+        got, wanted = os.preadv(self.number, (target,), offset), buffer.nbytes
         if got == wanted:
             return
         rest: Any = buffer.reshape(-1).view(np.uint8)
         while 0 < got < wanted:  # a read may stop early: at 2 GiB, or when a signal comes
-            more = os.preadv(self._number, (rest[got:],), offset + got)
+            more = os.preadv(self.number, (rest[got:],), offset + got)
             got = got + more if more else -1
         if got != wanted:
             raise InputError("The file is shorter than its record says: it was truncated, or is still being copied",
