@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,23 @@ from groundswell.core.provenance import provenance
 from groundswell.core.recipe import RecipePart, dump_recipe
 from groundswell.core.registry import get_pipeline
 from groundswell.core.run import RunFolder
-from groundswell.data.guard import in_words, place_of
 from groundswell.data.loader import Loader
-from groundswell.data.order import Order
 from groundswell.data.predictions import Predictions, PredictionTable
 from groundswell.data.source import Source
 from groundswell.data.table import SampleTable
 from groundswell.evaluate.controls import Control, ControlRun, Fit, Runner
 from groundswell.evaluate.evaluation import Judged, evaluate
 from groundswell.evaluate.report import Picture, ReportContext, write_report
+from groundswell.pipelines.loading import (
+    TRAINING_SHARE,
+    order_facts,
+    place_in,
+    plain_loader,
+    pool_in_words,
+    refuse_read_once,
+    small_loader,
+    training_loader,
+)
 from groundswell.splits.audit import require_clean
 from groundswell.splits.make import make_split
 from groundswell.splits.manifest import TEST, TRAIN, VALIDATION, SplitManifest
@@ -86,6 +95,15 @@ class Workflow(ABC):
     def usable(self, table: SampleTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of the rows that can teach and be scored: where classes are learnt, those that have a label."""
         return rows[table.labels()[rows] >= 0]
+
+    def read_once(self, recipe: Any, archive: Archive) -> bool:
+        """Whether samples share enough of what is read for them to be read in blocks of neighbours, in an order that
+        keeps these near one another. A matter of recipe and archive alone, so that the order is the same everywhere.
+
+        Raises:
+            InputError: the recipe insists on it, and it cannot be done.
+        """
+        return refuse_read_once(recipe, f"those of {self.name} have nothing in common")
 
     def repeats(self, recipe: Any, archive: Archive, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """How often an epoch of training sees each of its ``rows``; ``None`` for once."""
@@ -188,16 +206,11 @@ class FoldSetup:
         manifest = SplitManifest.read(self.folder, archive.table)
         train_rows, validation_rows = (usable_rows(workflow, archive.table, manifest, part, self.fold)
                                        for part in (TRAIN, VALIDATION))
-        labels = archive.table.labels()
         task = workflow.task(recipe, archive, train_rows)
-        train = Order(train_rows, recipe.train.batch_size, recipe.train.seed, rank=rank, world=world,
-                      balance=labels[train_rows] if recipe.train.balanced_sampling else None,
-                      skip_single=workflow.skip_single, repeats=workflow.repeats(recipe, archive, train_rows))
-        validation = Order(validation_rows, recipe.train.batch_size, recipe.train.seed, shuffle=False, rank=rank,
-                           world=world)
-        loaders = (_loader(workflow, recipe, archive, train, device, training=True),
-                   _loader(workflow, recipe, archive, validation, device, training=False))
-        return Setup(task, *loaders, bad_samples(recipe, archive, *loaders))
+        loaders = (training_loader(workflow, recipe, archive, train_rows, device, rank=rank, world=world),
+                   plain_loader(workflow, recipe, archive, validation_rows, device, rank=rank, world=world,
+                                share=1 - TRAINING_SHARE))
+        return Setup(task, *loaders, bad_samples(recipe, archive, *loaders), order_facts(workflow, recipe, archive))
 
 
 def bad_samples(recipe: Any, archive: Archive, *loaders: Loader) -> BadSamples:
@@ -205,30 +218,13 @@ def bad_samples(recipe: Any, archive: Archive, *loaders: Loader) -> BadSamples:
     def why(row: int) -> str:
         return next(filter(None, (loader.why_unread(row) for loader in loaders)), "")
 
-    return BadSamples(recipe.loader.bad_windows, recipe.loader.bad_windows_most, lambda row: _place(archive, row), why)
-
-
-def _place(archive: Archive, row: int) -> dict[str, Any]:
-    place = place_of(archive.table, row)
-    if "record_index" in archive.table.frame.columns:
-        record = archive.records[int(archive.table.column("record_index").iloc[row])]
-        place |= {"path": record["path"]} if "path" in record else {}
-    return place
-
-
-def _loader(workflow: Workflow, recipe: Any, archive: Archive, order: Order, device: torch.device | str, *,
-            training: bool) -> Loader:
-    return Loader(workflow.source(recipe, archive, training=training), order, {"label": archive.table.labels()},
-                  device=device, threads=recipe.loader.threads, prefetch_batches=recipe.loader.prefetch_batches,
-                  skip_unreadable=recipe.loader.bad_windows == "skip",
-                  place=lambda row: in_words(_place(archive, row)))
+    return BadSamples(recipe.loader.bad_windows, recipe.loader.bad_windows_most, partial(place_in, archive), why)
 
 
 def predict_rows(workflow: Workflow, recipe: Any, archive: Archive, task: Task, rows: NDArray[np.int64], *,
                  fold: int = -1, member: str = "model", device: torch.device | str = "cpu") -> Predictions:
     """Predict the samples at ``rows`` of the archive's table, in their order; those that are skipped are left out."""
-    order = Order(rows, recipe.train.batch_size, recipe.train.seed, shuffle=False)
-    loader = _loader(workflow, recipe, archive, order, device, training=False)
+    loader = plain_loader(workflow, recipe, archive, rows, device)
     task = task.to(device).eval()
     quarantine = Quarantine(bad_samples(recipe, archive, loader))
     probability = np.zeros((len(rows), len(archive.table.classes)))
@@ -372,8 +368,8 @@ def rehearse(workflow: Workflow, recipe: Any, archive: Archive, manifest: SplitM
     for fold in range(manifest.folds):
         workflow.repeats(recipe, archive, usable_rows(workflow, archive.table, manifest, TRAIN, fold))
     workflow.controls(recipe, archive, lambda name: Refit(workflow.name, recipe, archive.records, Path(name)))
-    loader = _loader(workflow, recipe, archive, Order(rows[:2], 2, recipe.train.seed, shuffle=False), "cpu",
-                     training=False)
+    workflow.read_once(recipe, archive)
+    loader = small_loader(workflow, recipe, archive, rows[:2])
     try:
         with torch.inference_mode():
             _, sums = task(next(iter(loader.iterate(0))))
@@ -407,6 +403,7 @@ def plan_run(pipeline: str, recipe: Any, out: Path) -> list[str]:
         f"Network: {parameters:,} parameters.",
         f"Batches: {recipe.train.batch_size} samples of {sample_mib:.2f} MiB; the loader holds "
         f"{buffers * recipe.train.batch_size * sample_mib:.0f} MiB.",
+        *pool_in_words(workflow, recipe, archive, train),
         f"Checkpoints: about {3 * 4 * parameters / 2**20:.0f} MiB each, {recipe.train.keep + 1} kept for each fit.",
         f"Would be written to {out}.",
     ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -39,6 +39,9 @@ class Setup:
     validation: Batches
     bad: BadSamples = field(default_factory=BadSamples)
     """What becomes of samples that cannot be read or are not finite."""
+    order: Mapping[str, Any] = field(default_factory=dict)
+    """What the order of ``train`` follows from beside the recipe of training and the data, as plain numbers and texts.
+    A fit is only resumed with the same."""
 
 
 MakeSetup = Callable[[int, int, torch.device], Setup]

@@ -302,8 +302,9 @@ class Training:
     def state(self) -> dict[str, Any]:
         """What all processes have in common."""
         return {"recipe": self.recipe.model_dump(mode="json"), "world": self.fabric.world_size,
-                "batches": self.batches, "place": asdict(self.place), "model": dict(self.task.state_dict()),
-                "optimiser": self.raw.state_dict(), "schedule": self.schedule.state(),
+                "batches": self.batches, "order": dict(self.parts.order), "place": asdict(self.place),
+                "model": dict(self.task.state_dict()), "optimiser": self.raw.state_dict(),
+                "schedule": self.schedule.state(),
                 "precision": self.fabric.strategy.precision.state_dict()}
 
     def restore(self, state: dict[str, Any], path: Path) -> None:
@@ -338,6 +339,10 @@ class Training:
             changed.append(f"there were {state['world']} processes and are {self.fabric.world_size}")
         if state["batches"] != self.batches:
             changed.append(f"an epoch had {state['batches']} batches and has {self.batches}: the data changed")
+        # What came later was not there before: samples were drawn one by one.
+        before, order = (facts or "single samples" for facts in (state.get("order"), dict(self.parts.order)))
+        if before != order:
+            changed.append(f"the order (loader.read_once) followed from {before} and does from {order}")
         if changed:
             raise InputError(f"This fit cannot be resumed: {'; '.join(changed)}", where=path,
                              fix="Resume with what it was begun with, or train anew in another folder")
