@@ -100,10 +100,17 @@ def unshuffle(planes: Bytes, index: FileIndex, rows: slice, columns: slice, out:
     if out.dtype.newbyteorder("=") != index.dtype.newbyteorder("=") or out.strides[1] != size:
         flat = SCRATCH.take("unshuffled", out.size * size)
         target = flat.view(index.dtype).reshape(out.shape)
-    # The other byte order is the same bytes the other way round.
-    order = range(size) if target.dtype.isnative == index.dtype.isnative else range(size - 1, -1, -1)
-    samples = target.view(np.uint8).reshape(*target.shape, size)
-    for place, part in zip(order, parts, strict=True):
-        samples[:, :, place] = part
+    if target.dtype.isnative != index.dtype.isnative:
+        parts = parts[::-1]  # the other byte order is the same bytes the other way round
+    if size == 2:
+        # As numbers, which processors do many at a time of, unlike bytes laid at every other place.
+        words = target.view("<u2")
+        words[...] = parts[1]
+        words <<= 8
+        words |= parts[0]
+    else:
+        samples = target.view(np.uint8).reshape(*target.shape, size)
+        for place in range(size):
+            samples[:, :, place] = parts[place]
     if target is not out:
         np.copyto(out, target, casting="unsafe")
