@@ -1,11 +1,12 @@
-"""das: a file seen as memory, in such a way that neither its shrinking nor a failing disk can end the process.
+"""das: a file seen as memory, in such a way that its shrinking cannot end the process.
 
 Copying out of mapped pages is several times faster than reading calls where what is wanted lies in many small pieces.
 But touching a page that a shrunk file no longer has, or that the disk cannot deliver, ends a process by a signal. So
 
 - pages are looked at only while we hold a read lease on the file: the kernel lets nobody truncate it (or open it for
   writing) until the lease is given back, which happens after every copy;
-- each stretch is brought in once by a call that can fail, before it is first looked at.
+- each stretch is brought in once by a call that can fail, before it is first looked at. What remains is a disk that
+  fails later, in reading anew a page that the system took back meanwhile.
 
 Callers get nothing, and use reading calls, where there are no leases (network file systems, files of other owners, a
 file that is being written), beyond ``MOST_BYTES`` of mapped pages, and the first time that they ask for a stretch: who
@@ -28,8 +29,9 @@ from numpy.typing import NDArray
 
 from groundswell.pipelines.das.formats.hdf5_scratch import Descriptor
 
-MOST_BYTES = 2**29
-"""Pages looked at through mappings, of all files together: they count as this process's memory."""
+MOST_BYTES = 2**33
+"""Pages looked at through mappings, of all files together, and never more than a quarter of the machine's memory. They
+are shown as this process's memory, but are the system's cache of the files: it takes them back when it needs room."""
 _NEW, _ASKED, _BROUGHT = range(3)
 _POPULATE_READ = 22  # MADV_POPULATE_READ, since Linux 5.14
 _SET_LEASE, _GET_LEASE, _SET_SIGNAL = (getattr(fcntl, name, -1) for name in ("F_SETLEASE", "F_GETLEASE", "F_SETSIG"))
@@ -41,11 +43,12 @@ class _Budget:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held = 0
+        self._machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
     def take(self, length: int) -> bool:
         """Whether so much more may be mapped; if so it counts from now on."""
         with self._lock:
-            if self._held + length > MOST_BYTES:
+            if self._held + length > min(MOST_BYTES, self._machine):
                 return False
             self._held += length
             return True
