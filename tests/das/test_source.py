@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from window_archive import OPENED, VALUES, MemoryReader, memory_record, open_memory, write_file
 
 from groundswell.core.errors import InputError
+from groundswell.data.loader import Loader
+from groundswell.data.order import Order
 from groundswell.data.source import Source
 from groundswell.data.table import SampleTable
 from groundswell.pipelines.das import source as source_module
@@ -190,3 +192,31 @@ def test_files_on_disk_are_read_and_a_replaced_one_is_named(tmp_path):
     with pytest.raises(InputError, match=r"b\.h5"):
         source.read(rows, out)
     source.close()
+
+
+def test_channel_by_channel_files_lie_so_in_memory_and_hold_the_same_values(tmp_path):
+    batches = {}
+    for order in ("time,channel", "channel,time"):
+        folder = tmp_path / order
+        for k in range(2):
+            write_file(folder / f"{k}.h5", seed=k, channels=7, order=order)
+        data = DasDataRecipe(folder=str(folder), window_samples=100, stride_samples=50, channels="1:7:2")
+        records, table = build_index(folder, data)
+        source = DasWindowSource(records, table, window_samples=100, margin=8, channels=data.channels)
+        assert source.fields["x"].memory == ("C" if order == "time,channel" else "F")
+        loader = Loader(source, Order(np.arange(len(table)), 6, seed=1), {}, threads=2, prefetch_batches=1)
+        batches[order] = [{name: (t.numpy().copy(), t.stride()) for name, t in b.items()} for b in loader.iterate(0)]
+        loader.close()
+        assert table.column("channels").eq(3).all() and table.column("spacing_m").eq(10.0).all()
+    for along, across in zip(*batches.values(), strict=True):
+        assert along["x"][1] == (116 * 3, 3, 1) and across["x"][1] == (116 * 3, 1, 116)
+        assert (along["spacing_m"][0] == 10).all()
+        for name in along:
+            np.testing.assert_array_equal(along[name][0], across[name][0])
+
+
+@pytest.mark.parametrize("channels", [(0, 5, 0), (3, 3), (-1, 4)])
+def test_a_range_of_channels_that_is_none_is_refused(tmp_path, channels):
+    write_file(tmp_path / "a.h5")
+    with pytest.raises(InputError, match="not a range of channels"):
+        build_index(tmp_path, DasDataRecipe(window_samples=100, stride_samples=50, channels=channels))
