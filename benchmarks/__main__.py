@@ -18,7 +18,6 @@ from benchmarks import (
     geomag,
     geomag_engine,
     geomag_networks,
-    loader,
     marine_detect,
     marine_prepare,
     marine_pretraining,
@@ -32,7 +31,7 @@ from benchmarks import (
 KNOWN = {
     "leave_one_out": das.leave_one_out, "clock_confound": das.clock_confound, "transfer": das.transfer,
     "detect_hour": das.detect_hour, "detect_speed": das.detect_speed, "large_file": das.large_file,
-    "real_noise": das.real_noise, "loader": loader.loader, "reading": reading.reading,
+    "real_noise": das.real_noise, "reading": reading.reading,
     "reading_cold": reading_archive.cold, "reading_spread": reading_archive.spread,
     "reading_memory": reading_archive.memory,
     "reading_preprocess": preprocessing.preprocessing,

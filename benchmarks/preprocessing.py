@@ -1,4 +1,4 @@
-"""What happens to a batch between the reader and the network: on the device a batch at a time, beside numpy by sample."""
+"""What happens between the reader and the network: on the device a batch at a time, beside numpy by sample."""
 
 from __future__ import annotations
 

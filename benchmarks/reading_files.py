@@ -50,12 +50,16 @@ class Cell:
         return self.order == "channel,time"
 
 
+def every_cell() -> list[Cell]:
+    """Every cell of the table."""
+    return [Cell(order, dtype, storage, step)
+            for storage in STORAGES for order in ORDERS for dtype in DTYPES for step in (1, 10)]
+
+
 def cells() -> list[Cell]:
-    """Every cell of the table; only those whose name has all words of GROUNDSWELL_BENCH_ONLY, if that is set."""
+    """The cells to be measured: those whose name has all words of GROUNDSWELL_BENCH_ONLY, or all."""
     words = os.environ.get("GROUNDSWELL_BENCH_ONLY", "").split()
-    every = [Cell(order, dtype, storage, step)
-             for storage in STORAGES for order in ORDERS for dtype in DTYPES for step in (1, 10)]
-    return [cell for cell in every if all(word in cell.name for word in words)]
+    return [cell for cell in every_cell() if all(word in cell.name for word in words)]
 
 
 def recording(dtype: str, first: int, samples: int, channels: int = CHANNELS) -> NDArray[Any]:
@@ -78,12 +82,12 @@ def written(folder: Path, cell: Cell) -> Path:
         if cell.by_channel and isinstance(storage.get("chunks"), tuple):
             storage["chunks"] = storage["chunks"][::-1]
         part = where / ".recording.part"
-        write_prodml(part, cell.order, cell.dtype, storage)
+        write_prodml(part, cell.order, cell.dtype, storage, SAMPLES)
         os.replace(part, path)
     return path
 
 
-def write_prodml(path: Path, order: str, dtype: str, storage: dict[str, Any], samples: int = SAMPLES,
+def write_prodml(path: Path, order: str, dtype: str, storage: dict[str, Any], samples: int,
                  empty: bool = False) -> None:
     """One acquisition of ``samples`` at 500 Hz; ``empty`` leaves its samples to be written by someone else."""
     stamps = 1_714_979_289_500_000 + np.arange(samples, dtype=np.int64) * 2000

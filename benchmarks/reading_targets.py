@@ -83,8 +83,7 @@ def markdown(measured: list[tuple[Cell, Rates]]) -> str:
     for cell, rates in measured:
         best = max((way for way in rates if way.startswith("naive")), key=rates.__getitem__)
         missed = [target for target in targets(cell, rates) if not target.reached]
-        said = "reached" if not missed else "MISSED: " + "; ".join(
-            target.text + (f": {reason(cell, target)}" if reason(cell, target) else "") for target in missed)
+        said = "reached" if not missed else "MISSED: " + "; ".join(target.text for target in missed)
         dascore = f"{rates['dascore']:.0f}" if "dascore" in rates else "–"
         cells = [cell.name, f"{rates['copy']:.0f}", f"{rates[best]:.0f} ({best.split()[1]})", f"{rates['h5py']:.0f}",
                  dascore, f"{rates['ours']:.0f}", f"{rates['ours, prefetch']:.0f}",
