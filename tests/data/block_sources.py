@@ -31,6 +31,7 @@ class Windows:
         self.bad_samples, self.bad_error = (), lambda: InputError("The file is damaged", where="series")
         self.advised = []
         self.closed = 0
+        self.forgets = False
         self.lock = threading.Lock()
 
     fields = {"x": Field((WIDTH,), np.float32), "k": Field((), np.int64)}
@@ -83,6 +84,7 @@ class Windows:
 
     def advise(self, blocks, block, needed):
         self.advised.append((block, needed))
+        return needed or self.forgets
 
     def close(self):
         self.closed += 1

@@ -162,6 +162,16 @@ def test_the_system_is_told_what_comes_and_what_is_done_with():
     assert sorted(done) == list(range(100)), "each block once"
     coming = {block for block, needed in source.advised if needed}
     assert len(coming) >= 90, "all but those of the first batch are told of before they are read"
+    for forgets in (False, True, True):
+        source.advised, source.forgets = [], forgets
+        check(made.iterate(1))
+        told = len([block for block, needed in source.advised if needed])
+    assert told >= 90, "what the system has let go of is told of again"
+    source.advised, source.forgets = [], False
+    check(made.iterate(2))
+    source.advised = []
+    check(made.iterate(3))
+    assert not [block for block, needed in source.advised if needed], "what it most likely has is not"
     made.close()
 
 

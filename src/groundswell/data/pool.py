@@ -60,8 +60,8 @@ class BlockSource(Source, Protocol):
         """Deliver ``row`` at ``place`` of ``out`` from its block in ``buffer``: exactly what :meth:`read` would."""
         ...
 
-    def advise(self, blocks: Blocks, block: int, needed: bool) -> None:
-        """Tell the system that a block's bytes are needed soon, or no more; it may do nothing."""
+    def advise(self, blocks: Blocks, block: int, needed: bool) -> bool:
+        """Tell the system that a block's bytes are needed soon, or no more; whether anything was told."""
         ...
 
 
@@ -103,6 +103,7 @@ class BlockPool:
         self.held_bytes = 0
         """Memory of all buffers."""
         self.reads, self.read_bytes = 0, 0
+        self._known = np.zeros(len(self.blocks), bool)  # the system most likely has these in its own memory
         self._forget_plan()
 
     def _forget_plan(self) -> None:
@@ -148,7 +149,8 @@ class BlockPool:
         """Say which rows come next, so that the system can begin to read what is not here yet."""
         blocks = np.unique(self.blocks.of_row[rows])
         with self._lock:
-            absent = [int(b) for b in blocks if b >= 0 and int(b) not in self._kept and int(b) not in self._broken]
+            absent = [b for b in blocks.tolist()
+                      if b >= 0 and not (self._known[b] or b in self._kept or b in self._broken)]
         for block in absent:
             self.inner.advise(self.blocks, block, True)
 
@@ -200,6 +202,7 @@ class BlockPool:
                 return None
             raise
         with self._lock:
+            self._known[block] = True
             self.reads, self.read_bytes = self.reads + 1, self.read_bytes + int(self.blocks.size_bytes[block])
         mine.read.set()
         return mine
@@ -223,8 +226,8 @@ class BlockPool:
             done = not self._left[block] and not kept.users and not self._wanted(block)
             if done and block in self._kept:
                 self._let_go(block)
-        if done:
-            self.inner.advise(self.blocks, block, False)
+        if done and self.inner.advise(self.blocks, block, False):
+            self._known[block] = False
 
     def _wanted(self, block: int) -> bool:
         # Without a plan nobody knows, and a block stays until its room is needed.

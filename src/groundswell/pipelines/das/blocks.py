@@ -131,7 +131,7 @@ class BlockReading:
         out["channels"][place], out["first"][place], out["last"][place] = width, first, last
         out["spacing_m"][place] = (self._records[position].spacing_m or 0.0) * channels.step
 
-    def advise(self, blocks: Blocks, block: int, needed: bool) -> None:
+    def advise(self, blocks: Blocks, block: int, needed: bool) -> bool:
         """See :meth:`groundswell.data.pool.BlockSource.advise`. Files that fit into memory are never let go of."""
         position, low, high = (int(value) for value in blocks.where[block])
         record = self._records[position]
@@ -139,9 +139,9 @@ class BlockReading:
         turned = record.axis_order == "channel,time"
         plain = turned or record.axis_order == "time,channel"
         if index is None or not plain or record.detail.get("pieces") or not (needed or self._forgets()):
-            return
+            return False
         times, channels = range(low, high), self._channels[position]
-        advise(index, channels if turned else times, times if turned else channels, needed)
+        return advise(index, channels if turned else times, times if turned else channels, needed)
 
     def _forgets(self) -> bool:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -40,14 +40,17 @@ def spans(index: FileIndex, rows: range, columns: range) -> NDArray[np.int64]:
     return np.stack([begin[first], end[last] - begin[first]], axis=1)
 
 
-def advise(index: FileIndex, rows: range, columns: range, needed: bool) -> None:
+def advise(index: FileIndex, rows: range, columns: range, needed: bool) -> bool:
     """Have the system begin to read these samples into its memory, or let go of them there.
 
     It is advice: where it cannot be given, nothing happens.
+
+    Returns:
+        whether it was given.
     """
     found = spans(index, rows, columns)
     if not 0 < len(found) <= MOST_SPANS or not hasattr(os, "posix_fadvise"):
-        return
+        return False
     advice = os.POSIX_FADV_WILLNEED if needed else os.POSIX_FADV_DONTNEED
     with contextlib.suppress(OSError):
         descriptor = os.open(index.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -56,3 +59,5 @@ def advise(index: FileIndex, rows: range, columns: range, needed: bool) -> None:
                 os.posix_fadvise(descriptor, offset, length, advice)
         finally:
             os.close(descriptor)
+        return True
+    return False
