@@ -22,9 +22,11 @@ class Loader:
 
     A ring of ``prefetch_batches + 1`` sets of buffers is allocated once and reused, so memory stays flat however long
     the table is: *a batch is valid until the next one is asked for*. On the CPU the tensors are the buffers; on a CUDA
-    device the buffers are pinned and copied without waiting. What is delivered depends on the source, the order and the
-    columns alone, not on ``threads``, ``workers`` or ``prefetch_batches``. One pass at a time: starting one ends the
-    one before.
+    device the buffers are pinned (unless processes fill them) and copied without waiting. What is delivered depends on
+    the source, the order and the columns alone, not on ``threads``, ``workers`` or ``prefetch_batches``. One pass at a
+    time: starting one ends the one before.
+
+    A :class:`groundswell.data.pool.BlockPool` as the source is told of each pass, so that it knows what comes next.
 
     Args:
         source: read by position, from several threads at once.
