@@ -18,7 +18,7 @@ from groundswell.pipelines.das.formats.clock import Clock
 from groundswell.pipelines.das.formats.hdf5_codecs import Undecodable
 from groundswell.pipelines.das.formats.hdf5_direct import DirectFile
 from groundswell.pipelines.das.formats.hdf5_index import FileIndex, index_of
-from groundswell.pipelines.das.formats.reading import Reader, stamp
+from groundswell.pipelines.das.formats.reading import Reader, check_unchanged, stamp
 from groundswell.pipelines.das.formats.storage import storage
 from groundswell.pipelines.das.record import AxisOrder, Record
 
@@ -115,7 +115,9 @@ class Hdf5Reader(Reader):
         opened = _Opened()
         if self.index is None:
             opened.file = self._library()
-            self.index = index_of(opened.file[self.record.dataset], self.record.path)
+            index = index_of(opened.file[self.record.dataset], self.record.path)
+            check_unchanged(self.record.path, self.record.size_bytes, self.record.modified_ns)
+            self.index = index
         if not self.index.why_not:
             self._close(opened)
             try:

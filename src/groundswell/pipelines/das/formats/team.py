@@ -38,15 +38,16 @@ class Team:
             self._working += 1 + helpers
 
         def run() -> None:
-            try:
-                while left:
-                    work(left.popleft())
-            except IndexError:
-                if left:
-                    raise  # not the race for the last item
-            except BaseException:
-                left.clear()
-                raise
+            while True:
+                try:
+                    item = left.popleft()
+                except IndexError:
+                    return
+                try:
+                    work(item)
+                except BaseException:
+                    left.clear()
+                    raise
 
         futures = [self._helpers.submit(run) for _ in range(helpers)]
         try:
