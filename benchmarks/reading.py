@@ -20,7 +20,7 @@ from benchmarks.reading_targets import Rates, as_row, markdown, targets
 from benchmarks.reading_ways import BATCH, Ours, Pass, cached, memory_copy, naive, with_dascore
 
 ROUNDS = int(os.environ.get("GROUNDSWELL_BENCH_ROUNDS", "3"))
-_SECONDS = 0.3
+_SECONDS = 0.25
 """How long one way is measured in one round, about."""
 
 

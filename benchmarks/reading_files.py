@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,11 @@ def write_prodml(path: Path, order: str, dtype: str, storage: dict[str, Any], sa
 
 
 def in_memory(cell: Cell) -> NDArray[Any]:
-    """All of the recording as an array in the file's own axis order."""
-    parts = [recording(cell.dtype, start, min(_STEP, SAMPLES - start)) for start in range(0, SAMPLES, _STEP)]
-    whole = np.concatenate(parts)
-    return np.ascontiguousarray(whole.T) if cell.by_channel else whole
+    """All of the recording as an array in the file's own axis order; not to be changed."""
+    return _whole(cell.dtype, cell.by_channel, SAMPLES)
+
+
+@lru_cache(4)
+def _whole(dtype: str, by_channel: bool, samples: int) -> NDArray[Any]:
+    whole = np.concatenate([recording(dtype, start, min(_STEP, samples - start)) for start in range(0, samples, _STEP)])
+    return np.ascontiguousarray(whole.T) if by_channel else whole
