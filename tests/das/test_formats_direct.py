@@ -337,3 +337,28 @@ def _read_for_a_while(index: FileIndex) -> int:
         except InputError:
             told += 1
     return 0 if told and mapped else 1
+
+
+def test_what_was_found_out_goes_to_workers_and_outlives_closing(tmp_path: Path,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    array = values("<i4")
+    made.plain(tmp_path / "a.h5", array, chunks=(32, 53), compression="gzip")
+    reader, out = formats.open_reader(made.only(tmp_path / "a.h5")), np.empty((10, 53), "int32")
+    reader.read(0, 10, 0, 53, out)
+    reader.close()
+    monkeypatch.setattr(h5py, "File", None)  # nobody needs the library any more
+    for again in (reader, pickle.loads(pickle.dumps(reader))):
+        again.read(100, 110, 0, 53, out)
+        np.testing.assert_array_equal(out, array[100:110])
+        again.close()
+
+
+def test_files_let_go_of_leave_no_descriptors(tmp_path: Path) -> None:
+    made.plain(tmp_path / "a.h5", values("<i4"))
+    reader, out = formats.open_reader(made.only(tmp_path / "a.h5")), np.empty((10, 53), "int32")
+    before = set(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        reader.read(0, 10, 0, 53, out)
+        reader.read(0, 10, 0, 53, out)
+        reader.close()
+    assert len(os.listdir("/proc/self/fd")) == len(before)
