@@ -32,7 +32,6 @@ from groundswell.pipelines.das.formats.hdf5_scratch import Descriptor
 MOST_BYTES = 2**33
 """Pages looked at through mappings, of all files together, and never more than a quarter of the machine's memory. They
 are shown as this process's memory, but are the system's cache of the files: it takes them back when it needs room."""
-_NEW, _ASKED, _BROUGHT = range(3)
 _POPULATE_READ = 22  # MADV_POPULATE_READ, since Linux 5.14
 _SET_LEASE, _GET_LEASE, _SET_SIGNAL = (getattr(fcntl, name, -1) for name in ("F_SETLEASE", "F_GETLEASE", "F_SETSIG"))
 
@@ -52,6 +51,10 @@ class _Budget:
                 return False
             self._held += length
             return True
+
+    def room(self) -> bool:
+        """Whether there is any left to speak of: it is not looked for again and again once it is used up."""
+        return self._held < 0.98 * min(MOST_BYTES, self._machine)
 
     def give(self, length: int) -> None:
         """So much is mapped no more."""
@@ -74,7 +77,7 @@ class Mapping:
 
     def __init__(self, file: Descriptor, length: int, cells: NDArray[np.int64], cell_bytes: int) -> None:
         self._file, self._length, self._cells, self._cell_bytes = file, length, cells, cell_bytes
-        self._state = np.zeros(len(cells), np.uint8)
+        self._asked, self._brought = np.zeros(len(cells), bool), np.zeros(len(cells), bool)
         self._lock, self._bringing = threading.Lock(), threading.Lock()
         self._lookers = 0
         self._process = os.getpid()
@@ -83,7 +86,7 @@ class Mapping:
         self._bytes: NDArray[np.uint8] = np.zeros(0, np.uint8)
 
     def __del__(self) -> None:
-        BUDGET.give(int(np.count_nonzero(self._state == _BROUGHT)) * self._cell_bytes)
+        BUDGET.give(int(np.count_nonzero(self._brought)) * self._cell_bytes)
 
     @contextmanager
     def look(self, cells: NDArray[np.int64] | slice) -> Iterator[NDArray[np.uint8] | None]:
@@ -95,11 +98,12 @@ class Mapping:
         Raises:
             OSError: they cannot be read.
         """
-        if not self._known(cells) or not self._enter():
+        there = bool(self._brought[cells].all())
+        if not (there or self._known(cells)) or not self._enter():
             yield None
             return
         try:
-            yield self._bytes if self._bring(cells) else None
+            yield self._bytes if there or self._bring(cells) else None
         finally:
             with self._lock:
                 self._lookers -= 1
@@ -107,22 +111,16 @@ class Mapping:
                     self._lease(fcntl.F_UNLCK)
 
     def _known(self, cells: NDArray[np.int64] | slice) -> bool:
-        """Whether all of them were asked for before; they are from now on."""
-        if self._refused:
-            return False
-        states = self._state[cells]
-        if states.min() > _NEW:
-            return True
-        self._state[cells] = np.maximum(states, _ASKED)
-        return False
+        """Whether all of them were asked for before (they are from now on) and there may be room for them."""
+        known = bool(self._asked[cells].all())
+        self._asked[cells] = True
+        return known and not self._refused and BUDGET.room()
 
     def _bring(self, cells: NDArray[np.int64] | slice) -> bool:
         """Bring in what was not yet; whether everything is there."""
-        if self._state[cells].min() == _BROUGHT:
-            return True
+        wanted = np.arange(cells.start, cells.stop) if isinstance(cells, slice) else cells
         with self._bringing:
-            wanted = np.arange(len(self._cells))[cells]
-            missing = np.unique(wanted[self._state[wanted] != _BROUGHT])
+            missing = np.unique(wanted[~self._brought[wanted]])
             if self._pages is None or not BUDGET.take(len(missing) * self._cell_bytes):
                 return False
             try:
@@ -135,7 +133,7 @@ class Mapping:
                 if self._refused:
                     return False
                 raise
-            self._state[missing] = _BROUGHT
+            self._brought[missing] = True
         return True
 
     def _lease(self, kind: int) -> None:
