@@ -124,9 +124,10 @@ class Mapping:
             if self._pages is None or not BUDGET.take(len(missing) * self._cell_bytes):
                 return False
             try:
-                for first in self._cells[missing].tolist():
-                    at = first - first % mmap.PAGESIZE
-                    self._pages.madvise(_POPULATE_READ, at, min(first + self._cell_bytes, self._length) - at)
+                starts = np.sort(self._cells[missing])
+                for run in np.split(starts, np.flatnonzero(np.diff(starts) > self._cell_bytes) + 1):
+                    at, last = int(run[0]) // mmap.PAGESIZE * mmap.PAGESIZE, int(run[-1])
+                    self._pages.madvise(_POPULATE_READ, at, min(last + self._cell_bytes, self._length) - at)
             except OSError as error:
                 BUDGET.give(len(missing) * self._cell_bytes)
                 self._refused = error.errno == errno.EINVAL  # an older kernel
