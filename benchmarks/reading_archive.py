@@ -74,6 +74,8 @@ def cold(work: Path) -> list[dict[str, Any]]:
     for turn in range(ROUNDS + 1):
         found = {}
         for name in turns.sample(list(rates), len(rates)):
+            for one in loaders.values():
+                one.source.close()  # pages that are mapped are not let go of
             held.append(_forget(path))
             if name == "disk":
                 found[name] = _pass_of_the_disk(path, 2**20)

@@ -121,6 +121,8 @@ class Mapping:
         wanted = np.arange(cells.start, cells.stop) if isinstance(cells, slice) else cells
         with self._bringing:
             missing = np.unique(wanted[~self._brought[wanted]])
+            if not len(missing):  # another thread has brought them meanwhile
+                return True
             if self._pages is None or not BUDGET.take(len(missing) * self._cell_bytes):
                 return False
             try:
