@@ -92,7 +92,7 @@ class Slot:
     @property
     def free(self) -> bool:
         """Whether no copy reads from the buffers any more."""
-        return self.copied is None or self.copied.query()
+        return self.copied is None or bool(self.copied.query())  # type: ignore[no-untyped-call]
 
     def wait(self) -> None:
         """Return once no copy reads from the buffers any more."""
@@ -134,7 +134,9 @@ class _Ahead:
             FailureError: it has not come for a very long time.
         """
         # What still lies ready after the end may be overwritten by a later pass.
-        got = ended() if self._stopped else _patiently(self._wait, batch, place, self._give_up)
+        got: Slot | BaseException = ended()
+        if not self._stopped:
+            got = _patiently(self._wait, batch, place, self._give_up)
         if isinstance(got, BaseException):
             raise got
         return got
