@@ -136,14 +136,14 @@ class _Ahead:
         # What still lies ready after the end may be overwritten by a later pass.
         got: Slot | BaseException = ended()
         if not self._stopped:
-            got = _patiently(self._wait, batch, place, self._give_up)
+            (got,) = _patiently(self._wait, batch, place, self._give_up)
         if isinstance(got, BaseException):
             raise got
         return got
 
-    def _wait(self, seconds: float) -> Slot | BaseException | None:
+    def _wait(self, seconds: float) -> tuple[Slot | BaseException] | None:
         try:
-            return self._ready.get(timeout=seconds)
+            return (self._ready.get(timeout=seconds),)
         except queue.Empty:
             return None
 
