@@ -22,7 +22,7 @@ PHASES = {
     "prediction after training": At("groundswell.pipelines.workflow:predict_rows"),
 }
 CASES = [(phase, number) for index, phase in enumerate(PHASES) for number in STATUS
-         if phase in ("training", "validation") or (number == signal.SIGTERM) == bool(index % 2)]
+         if phase == "training" or (number == signal.SIGTERM) == bool(index % 2)]
 
 
 def checkpoints(run: Path) -> list[str]:
