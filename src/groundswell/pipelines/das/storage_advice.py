@@ -27,6 +27,8 @@ _CHUNK = 2000.0
 """Nanoseconds for each chunk that is looked up and put in its place."""
 _ROW = 10.0
 """Nanoseconds for each piece of a row that is copied out of a chunk."""
+_VALUE = 1.0
+"""Nanoseconds for each value where the pieces are single values."""
 _UNDO = {"gzip": 0.7, "shuffle": 0.1, "fletcher32": 0.3, "lz4": 0.3, "blosc": 0.35, "blosc2": 0.35, "bitshuffle": 0.3,
          "zstd": 0.9}
 """Nanoseconds for each byte, as it is in memory, that a filter is undone for."""
@@ -80,8 +82,9 @@ def _parts(record: Record, samples: int, used: int) -> dict[str, tuple[float, fl
     touched = count * float(np.prod(chunk)) * np.dtype(record.dtype).itemsize
     filters = words[2:]
     # Of chunks that are stored as they are only the rows that are wanted are touched; of others all.
+    pieces = min(rows * _ROW, samples * record.channels * _VALUE)
     parts: dict[str, tuple[float, float]] = {
-        f"{count:.0f} chunks of {words[1]} are put together for each window": (count * _CHUNK + rows * _ROW, used)}
+        f"{count:.0f} chunks of {words[1]} are put together for each window": (count * _CHUNK + pieces, used)}
     undo = sum(_UNDO.get(name, _SLOW_UNDO) for name in filters)
     if filters:
         parts[f"{' and '.join(filters)} must be undone for {touched / used:.1f} bytes to use one"] = (
