@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test check bench soak docs clean lock
+.PHONY: help install demo test check bench bench-all soak docs clean lock
 help:
 	@echo "make demo     set up, simulate, train, evaluate and write demo/report.html"
 	@echo "make test     set up and run the whole test suite"
 	@echo "make check    ruff, mypy --strict, import-linter"
 	@echo "make install  the environment only (.venv, about 6 GB, most of it torch)"
-	@echo "make bench    full-size benchmarks    make soak   faults, repeated    make docs   the documentation"
+	@echo "make bench    reading, beside memory and the usual ways (15 minutes)    make bench-all   every benchmark"
+	@echo "make soak     faults, repeated    make docs   the documentation"
 
 install: $(STAMP)
 
@@ -40,6 +41,9 @@ check: install
 	$(BIN)/lint-imports
 
 bench: install
+	$(BIN)/python -m benchmarks reading reading_cold reading_spread reading_memory reading_preprocess
+
+bench-all: install
 	$(BIN)/python -m benchmarks
 
 soak: install

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import h5py
@@ -26,25 +25,25 @@ def memory_record(name, values, *, rate_hz=100.0, spacing_m=5.0, gaps=(), start=
 
 
 class MemoryReader:
-    """Reads ``VALUES``; complains about a read across a gap, beyond the record, or after closing."""
+    """Reads ``VALUES``; complains about a read across a gap or beyond the record, or if closed while it reads."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
-        self.closed = False
-        self._lock = threading.Lock()
+        self.opened, self.reading = False, 0
         OPENED.append(str(record.path))
 
-    def read(self, start, stop, channel_start, channel_stop, out) -> None:
-        with self._lock:
-            assert not self.closed
-            assert 0 <= start < stop <= self.record.samples
-            assert all(stop <= a or start >= b for a, b in self.record.gaps), "read across a gap"
-            assert out.shape == (stop - start, channel_stop - channel_start)
-            out[...] = VALUES[str(self.record.path)][start:stop, channel_start:channel_stop]
+    def read(self, start, stop, channel_start, channel_stop, out, channel_step=1) -> None:
+        self.opened = True
+        self.reading += 1
+        assert 0 <= start < stop <= self.record.samples
+        assert all(stop <= a or start >= b for a, b in self.record.gaps), "read across a gap"
+        channels = slice(channel_start, channel_stop, channel_step)
+        out[...] = VALUES[str(self.record.path)][start:stop, channels]
+        assert self.opened, "closed while it was read"
+        self.reading -= 1
 
     def close(self) -> None:
-        with self._lock:
-            self.closed = True
+        self.opened = False
 
 
 def open_memory(record: Record) -> MemoryReader:

@@ -12,6 +12,7 @@ import typer
 from groundswell.core.errors import GroundswellError
 from groundswell.core.files import is_full
 from groundswell.core.registry import Pipeline, discover
+from groundswell.train.signals import Interrupted, interruptible
 
 HELP = """Turn archives of Earth-sensing records into models that can be trusted and deployed.
 
@@ -82,8 +83,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
     before = {name: os.environ.get(name) for name in ("GROUNDSWELL_DEBUG", "GROUNDSWELL_QUIET")}
     try:
-        result: Any = build_app()(args=arguments, standalone_mode=False, prog_name="groundswell")
+        with interruptible():
+            result: Any = build_app()(args=arguments, standalone_mode=False, prog_name="groundswell")
         return result if isinstance(result, int) else 0
+    except Interrupted as error:
+        _complain(f"{error}; what was finished before is kept")
+        return 128 + error.number
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class GroundswellError(Exception):
@@ -24,6 +24,17 @@ class GroundswellError(Exception):
         place = f" ({self.where})" if self.where else ""
         advice = f" {self.fix}." if self.fix else ""
         super().__init__(f"{self.what}{place}.{advice}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As it is, not by what it was made from: it comes out of another process with the same text and facts.
+        return _remade, (type(self), self.args, self.__dict__)
+
+
+def _remade(kind: type[GroundswellError], args: tuple[Any, ...], facts: dict[str, Any]) -> GroundswellError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
 
 
 def _unended(sentence: str) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from groundswell.core.errors import InputError
+from groundswell.core.errors import BusyError, InputError
 from groundswell.core.files import read_json, write_json, write_text
+from groundswell.core.locks import lock_file
 from groundswell.core.recipe import RecipePart, dump_recipe, load_recipe, recipe_pipeline
 
 R = TypeVar("R", bound=RecipePart)
+LOCK = "run.lock"
+"""The file by which a process holds a run's folder."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,15 @@ class RunFolder:
         path = Path(path)
         cls.check_free(path)
         run = cls(path)
-        try:
-            write_json(path / "provenance.json", facts)
-            run.set_status("created")
-            write_text(run.recipe_path, dump_recipe(recipe))  # last: its presence is what makes the folder a run
-        except BaseException:
-            run.remove()
-            raise
+        with _made(path), run.lock():
+            cls.check_free(path)  # of two that come at the same moment, the second one finds the first one's run
+            try:
+                write_json(path / "provenance.json", facts)
+                run.set_status("created")
+                write_text(run.recipe_path, dump_recipe(recipe))  # last: its presence is what makes the folder a run
+            except BaseException:
+                run.remove()
+                raise
         return run
 
     def remove(self) -> None:
@@ -64,7 +68,7 @@ class RunFolder:
         if (path / "recipe.yaml").exists():
             raise InputError("There is a run in this folder already", where=path,
                              fix="Go on with it by 'groundswell resume', or choose another folder with --out")
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (not path.is_dir() or any(item.name != LOCK for item in path.iterdir())):
             raise InputError("The folder for the run is not empty", where=path, fix="Choose another with --out")
 
     @classmethod
@@ -113,21 +117,32 @@ class RunFolder:
         """Hold the folder for this process; released by the system even after kill -9.
 
         Raises:
-            InputError: another process works in the folder.
+            BusyError: another process works in the folder.
+            InputError: the folder cannot be written to.
         """
-        descriptor = os.open(self.path / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                holder = os.read(descriptor, 200).decode(errors="replace").strip() or "unknown"
-                raise InputError(f"Another process works in this run folder ({holder})", where=self.path,
-                                 fix="Wait for it, stop it, or choose another folder with --out") from error
-            os.truncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+        with lock_file(self.path / LOCK) as (mine, holder):
+            if not mine:
+                raise BusyError(f"Another process works in this run folder ({holder or 'unknown'})", where=self.path,
+                                fix="Wait for it, stop it, or choose another folder with --out")
             yield
-        finally:
-            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _made(path: Path) -> Iterator[None]:
+    """See that there is a folder at ``path``; take it away again if the block fails, it is new and empty."""
+    there = path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot write here: {error.strerror}", where=path.parent,
+                         fix="Choose a folder that exists and can be written to") from error
+    try:
+        yield
+    except BaseException:
+        if not there:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
 
 
 def find_runs(folder: Path) -> list[RunFolder]:

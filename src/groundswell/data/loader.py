@@ -2,143 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-import queue
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from groundswell.data.guard import UNREAD, GuardedSource
 from groundswell.data.order import Order
+from groundswell.data.passes import Slot, ThreadPass, WorkerPass
+from groundswell.data.pool import pool_of
 from groundswell.data.source import Field, Source
-
-
-def _ended() -> RuntimeError:
-    return RuntimeError("this pass over the loader was ended by close() or by a later pass")
-
-
-class _Slot:
-    """One batch's buffers: tensors for the consumer and numpy views of the same memory for the source."""
-
-    def __init__(self, fields: Mapping[str, Field], samples: int, pinned: bool) -> None:
-        self.tensors: dict[str, torch.Tensor] = {}
-        for name, field in fields.items():
-            tensor = torch.from_numpy(field.allocate(samples))
-            self.tensors[name] = tensor.pin_memory() if pinned else tensor
-        self.arrays: dict[str, NDArray[Any]] = {name: tensor.numpy() for name, tensor in self.tensors.items()}
-        self.copied: torch.cuda.Event | None = None
-
-    def to(self, device: torch.device) -> dict[str, torch.Tensor]:
-        """The batch on ``device``; on the CPU the buffers themselves."""
-        if device.type == "cpu":
-            return dict(self.tensors)
-        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()}
-        if device.type == "cuda":
-            # The copies run behind our back: whoever fills these buffers next must wait for this mark.
-            self.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self.copied.record(torch.cuda.current_stream(device))
-        return moved
-
-    def wait(self) -> None:
-        """Return once no copy reads from the buffers any more."""
-        if self.copied is not None:
-            self.copied.synchronize()
-            self.copied = None
-
-
-class _Ahead:
-    """Fills slots in a thread of its own, as far ahead of the consumer as there are free slots."""
-
-    def __init__(self, fill: Callable[[_Slot, int], None], slots: Sequence[_Slot], batches: range) -> None:
-        self._fill, self._batches = fill, batches
-        self._free: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
-        self._ready: queue.SimpleQueue[_Slot | BaseException] = queue.SimpleQueue()
-        self._stopped = False
-        for slot in slots:
-            self._free.put(slot)
-        self._thread = threading.Thread(target=self._run, name="groundswell-prefetch", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            for batch in self._batches:
-                slot = self._free.get()
-                if slot is None or self._stopped:
-                    return
-                self._fill(slot, batch)
-                self._ready.put(slot)
-        except BaseException as error:
-            self._ready.put(error)
-
-    def take(self) -> _Slot:
-        """The next filled slot; raises what the reading of it raised."""
-        # What still lies ready after the end may be overwritten by a later pass.
-        got = _ended() if self._stopped else self._ready.get()
-        if isinstance(got, BaseException):
-            raise got
-        return got
-
-    def give_back(self, slot: _Slot) -> None:
-        """The consumer is done with ``slot``."""
-        self._free.put(slot)
-
-    def stop(self) -> None:
-        """End the thread, after the batch it may be reading, and anyone's waiting for it."""
-        self._stopped = True
-        self._free.put(None)
-        self._thread.join()
-        self._ready.put(_ended())  # wakes a consumer that waits in another thread
-
-
-class _Pass:
-    """One pass over batches: the readers that share a batch, and the thread that works ahead (if any)."""
-
-    def __init__(self, source: Source, threads: int) -> None:
-        self._source = source
-        self._threads = threads
-        self._readers = ThreadPoolExecutor(threads, "groundswell-read") if threads > 1 else None
-        self._ahead: _Ahead | None = None
-        self.ended = False
-
-    def read(self, rows: NDArray[np.int64], out: Mapping[str, NDArray[Any]]) -> None:
-        """Read a batch, its samples divided among the readers."""
-        if self._readers is None:
-            self._source.read(rows, out)
-            return
-        edges = np.linspace(0, len(rows), min(self._threads, len(rows)) + 1).astype(int)
-        parts = [self._readers.submit(self._source.read, rows[a:b], {name: array[a:b] for name, array in out.items()})
-                 for a, b in itertools.pairwise(edges)]
-        for part in parts:
-            part.result()
-
-    def slots(self, fill: Callable[[_Slot, int], None], ring: Sequence[_Slot], batches: range) -> Iterator[_Slot]:
-        """Filled slots, batch after batch. A ring of one slot is filled when asked, a larger one ahead."""
-        if len(ring) == 1:
-            for batch in batches:
-                if self.ended:
-                    raise _ended()
-                fill(ring[0], batch)
-                yield ring[0]
-            return
-        self._ahead = _Ahead(fill, ring, batches)
-        for _ in batches:
-            slot = self._ahead.take()
-            yield slot
-            self._ahead.give_back(slot)
-
-    def end(self) -> None:
-        """Leave no thread behind. May be called again."""
-        if self.ended:
-            return
-        self.ended = True
-        if self._ahead is not None:
-            self._ahead.stop()
-        if self._readers is not None:
-            self._readers.shutdown(wait=True, cancel_futures=True)
+from groundswell.data.workers import Workers
 
 
 class Loader:
@@ -146,8 +22,11 @@ class Loader:
 
     A ring of ``prefetch_batches + 1`` sets of buffers is allocated once and reused, so memory stays flat however long
     the table is: *a batch is valid until the next one is asked for*. On the CPU the tensors are the buffers; on a CUDA
-    device the buffers are pinned and copied without waiting. What is delivered depends on the source, the order and
-    the columns alone, not on ``threads`` or ``prefetch_batches``. One pass at a time: starting one ends the one before.
+    device the buffers are pinned (unless processes fill them) and copied without waiting. What is delivered depends on
+    the source, the order and the columns alone, not on ``threads``, ``workers`` or ``prefetch_batches``. One pass at a
+    time: starting one ends the one before.
+
+    A :class:`groundswell.data.pool.BlockPool` as the source is told of each pass, so that it knows what comes next.
 
     Args:
         source: read by position, from several threads at once.
@@ -156,6 +35,11 @@ class Loader:
         device: where batches are wanted.
         threads: readers that share the samples of a batch; 1 reads it in one piece.
         prefetch_batches: batches read ahead of the one in use; 0 reads when asked.
+        workers: processes that read instead of threads; they stay from pass to pass, and end with this one. With 0,
+            threads read.
+        skip_unreadable: give a sample that cannot be read weight 0 and zeros, and mark it in a further field
+            ``unread`` (uint8, 1); otherwise reading it raises.
+        place: says where a row lies, for what is told of a batch that does not come.
 
     Raises:
         ValueError: a column's name or length, or the order, does not go with the source.
@@ -163,16 +47,20 @@ class Loader:
     """
 
     def __init__(self, source: Source, order: Order, columns: Mapping[str, NDArray[Any]], *,
-                 device: str | torch.device = "cpu", threads: int = 4, prefetch_batches: int = 2) -> None:
-        if threads < 1 or prefetch_batches < 0:
-            raise ValueError("a loader needs at least one thread, and cannot prefetch fewer than 0 batches")
+                 device: str | torch.device = "cpu", threads: int = 4, prefetch_batches: int = 2,
+                 workers: int = 0, skip_unreadable: bool = False,
+                 place: Callable[[int], str] = "row {}".format) -> None:
+        if threads < 1 or prefetch_batches < 0 or workers < 0:
+            raise ValueError("a loader needs at least one thread, and cannot prefetch fewer than 0 batches, nor have "
+                             "fewer than 0 workers")
         if order.rows.min() < 0 or order.rows.max() >= len(source):
             raise ValueError(f"the order reaches outside the source of {len(source)} rows")
-        self._source, self._order = source, order
+        # Every reading of samples goes through the guard: it tries again where the file system is to blame.
+        self._source, self._order, self._place = GuardedSource(source, skip=skip_unreadable), order, place
         self._columns = {name: np.ascontiguousarray(column) for name, column in columns.items()}
         self._device = torch.device(device)
-        self._threads, self._prefetch = threads, prefetch_batches
-        self._fields = dict(source.fields)
+        self._threads, self._prefetch, self._count = threads, prefetch_batches, workers
+        self._fields = dict(self._source.fields)
         for name, column in self._columns.items():
             if name in {*self._fields, "row", "weight"} or len(column) != len(source):
                 raise ValueError(f"the column '{name}' ({len(column)} rows) does not go with a source of "
@@ -181,13 +69,18 @@ class Loader:
         self._fields |= {"row": Field((), np.int64), "weight": Field((), np.float32)}
         for field in self._fields.values():
             torch.from_numpy(np.empty(0, field.dtype))  # says at once what torch could not take later
-        self._ring: list[_Slot] = []
-        self._pass: _Pass | None = None
+        self._ring: list[Slot] = []
+        self._pass: ThreadPass | WorkerPass | None = None
+        self._workers: Workers | None = None
 
     @property
     def batches(self) -> int:
         """Batches in an epoch."""
         return self._order.batches
+
+    def why_unread(self, row: int) -> str:
+        """Why the sample at ``row`` could not be read, where that is known; otherwise nothing."""
+        return self._source.reasons.get(row, "")
 
     def iterate(self, epoch: int, start_batch: int = 0) -> Iterator[dict[str, torch.Tensor]]:
         """Batches of one epoch from ``start_batch`` on; batches before it are not read.
@@ -207,36 +100,61 @@ class Loader:
     def _iterate(self, epoch: int, batches: range) -> Iterator[dict[str, torch.Tensor]]:
         self._end_pass()
         rows, weight = self._order.epoch(epoch)
-        names = list(self._source.fields)
-        reading = self._pass = _Pass(self._source, self._threads)
 
-        def fill(slot: _Slot, batch: int) -> None:
-            slot.wait()
-            reading.read(rows[batch], {name: slot.arrays[name] for name in names})
+        def finish(slot: Slot, batch: int) -> None:
             for name, column in self._columns.items():
                 np.take(column, rows[batch], axis=0, out=slot.arrays[name], mode="clip")
             slot.arrays["row"][:] = rows[batch]
             slot.arrays["weight"][:] = weight[batch]
+            if UNREAD in slot.arrays:
+                slot.arrays["weight"][slot.arrays[UNREAD] != 0] = 0
 
+        ring = self._buffers()
+        passing = self._pass = self._begun(epoch, rows, batches)
         try:
-            for slot in reading.slots(fill, self._buffers(), batches):
+            for slot in passing.slots(finish, ring, batches):
                 yield slot.to(self._device)
         finally:
-            reading.end()
+            self._end(passing)
 
-    def _buffers(self) -> list[_Slot]:
+    def _begun(self, epoch: int, rows: NDArray[np.int64], batches: range) -> ThreadPass | WorkerPass:
+        def place(batch: int) -> str:
+            return self._place(int(rows[batch][0]))
+
+        if self._workers is not None:
+            return WorkerPass(self._workers, epoch, place, self._source.reasons)
+        pool = pool_of(self._source)
+        if pool is not None:
+            pool.plan(rows[batches.start:])
+        return ThreadPass(self._source, rows, self._threads, place)
+
+    def _buffers(self) -> list[Slot]:
         if not self._ring:
-            pinned = self._device.type == "cuda"
-            self._ring = [_Slot(self._fields, self._order.batch_size, pinned) for _ in range(self._prefetch + 1)]
+            slots, pinned = self._prefetch + 1, self._device.type == "cuda"
+            if self._count:
+                self._workers = Workers(self._source, self._order, slots, self._count)
+            shared = self._workers.arrays if self._workers is not None else [{}] * slots
+            self._ring = [Slot(self._fields, self._order.batch_size, pinned, arrays) for arrays in shared]
         return self._ring
 
     def _end_pass(self) -> None:
         if self._pass is not None:
-            self._pass.end()
+            self._end(self._pass)
             self._pass = None
 
+    def _end(self, passing: ThreadPass | WorkerPass) -> None:
+        if not passing.end():
+            self._dismiss()
+
+    def _dismiss(self) -> None:
+        """Let processes go, and the buffers that they shared."""
+        if self._workers is not None:
+            workers, self._workers, self._ring = self._workers, None, []
+            workers.close()
+
     def close(self) -> None:
-        """End a pass that is under way, and let go of the buffers and of the source's files."""
+        """End a pass that is under way, and let go of processes, of the buffers and of the source's files."""
         self._end_pass()
+        self._dismiss()
         self._ring = []
         self._source.close()

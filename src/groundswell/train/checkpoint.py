@@ -6,13 +6,12 @@ tagged JSON, and the tensors as safetensors. Neither torch nor safetensors notic
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from safetensors import SafetensorError
 
 from groundswell.core.errors import BusyError, FailureError, InputError
 from groundswell.core.files import FULL, atomic_path, free_gib
+from groundswell.core.locks import lock_file
 from groundswell.train.tagged import flatten, storage, unflatten
 
 MAGIC = b"GSWELLCK"
@@ -116,23 +116,21 @@ class CheckpointFolder:
     def __init__(self, folder: Path, *, keep: int, every: int, report: Callable[[str], None]) -> None:
         self.folder, self._keep, self._every, self._report = folder, keep, every, report
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = self._take_lock()
+        self._lock = ExitStack()
+        self._take_lock()
         for left in folder.glob(".step-*.part*"):  # of a process that was killed while writing
             left.unlink()
 
-    def _take_lock(self) -> int:
-        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
+    def _take_lock(self) -> None:
+        mine, _ = self._lock.enter_context(lock_file(self.folder / "lock"))
+        if not mine:
+            self._lock.close()
             raise BusyError("Another process is training into this folder", where=self.folder,
-                            fix="Wait for it, stop it, or choose another folder") from error
-        return descriptor
+                            fix="Wait for it, stop it, or choose another folder")
 
     def close(self) -> None:
         """Let another process have the folder."""
-        os.close(self._lock)
+        self._lock.close()
 
     def paths(self) -> list[Path]:
         """All checkpoints, oldest first."""

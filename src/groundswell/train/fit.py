@@ -8,6 +8,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lightning_fabric import Fabric
 
@@ -19,7 +20,9 @@ from groundswell.train.checkpoint import CheckpointFolder, full_disk, read_check
 from groundswell.train.launch import Stop, launch
 from groundswell.train.logs import RunLogs
 from groundswell.train.recipe import TrainRecipe
+from groundswell.train.setbacks import NotFiniteError, Setback, set_back
 from groundswell.train.setup import MakeSetup
+from groundswell.train.state import Place
 from groundswell.train.training import Training
 from groundswell.train.weights import BEST, load_best
 
@@ -78,7 +81,7 @@ def fit(setup: MakeSetup, recipe: TrainRecipe, folder: Path, *, resume: bool | P
 
     Raises:
         InputError: the recipe, the data or the folder cannot be used; the checkpoint asked for is missing or damaged.
-        FailureError: the loss is not finite, the disk is full, a process died.
+        FailureError: the loss is not finite, again and again; the disk is full; a process died.
         TrainingStopped: by SIGTERM, SIGUSR1 or Ctrl-C, after a checkpoint.
     """
     return launch(_train, _Job(setup, recipe, Path(folder).resolve(), resume, quiet), recipe)
@@ -90,20 +93,38 @@ def _train(fabric: Fabric, stop: Stop, job: _Job) -> FitResult:
             checkpoints = _open_folder(job) if fabric.global_rank == 0 else None
             if checkpoints is not None:
                 stack.callback(checkpoints.close)
-            seed_everything(derive_seed(job.recipe.seed, "initial"))
-            parts = job.setup(fabric.global_rank, fabric.world_size, fabric.device)
-            stack.callback(parts.train.close)
-            stack.callback(parts.validation.close)
-            training = Training(fabric, parts, job.recipe, job.folder, stop, checkpoints)
-            _begin(training, job, stack)
-            _loop(training, job)
+            place = _trained(fabric, stop, job, checkpoints)
     except OSError as error:  # of a log; checkpoints and weights speak for themselves
         if error.errno not in FULL:
             raise
         raise full_disk(error, job.folder) from error
-    place = training.place
     return FitResult(job.folder, job.folder / BEST, place.best_epoch, job.recipe.monitor, place.best_value,
                      place.best_metrics, place.epoch, place.step, place.stopped_early)
+
+
+def _trained(fabric: Fabric, stop: Stop, job: _Job, checkpoints: CheckpointFolder | None) -> Place:
+    """Train to the end; where a step is not finite, begin again from the last checkpoint, as often as is allowed."""
+    found = _try(fabric, stop, job, checkpoints, None)
+    while isinstance(found, Setback):
+        found = _try(fabric, stop, job, checkpoints, found)
+    return found
+
+
+def _try(fabric: Fabric, stop: Stop, job: _Job, checkpoints: CheckpointFolder | None,
+         setback: Setback | None) -> Place | Setback:
+    # A function of its own: what failed is let go of before the next try takes its memory.
+    with ExitStack() as stack:
+        seed_everything(derive_seed(job.recipe.seed, "initial"))
+        parts = job.setup(fabric.global_rank, fabric.world_size, fabric.device)
+        stack.callback(parts.train.close)
+        stack.callback(parts.validation.close)
+        training = Training(fabric, parts, job.recipe, job.folder, stop, checkpoints)
+        _begin(training, job, stack, setback)
+        try:
+            _loop(training, job)
+        except NotFiniteError as error:
+            return set_back(training.place, error, job.recipe.nan_retries)
+        return training.place
 
 
 def _loop(training: Training, job: _Job) -> None:
@@ -126,22 +147,35 @@ def _loop(training: Training, job: _Job) -> None:
                 training.stop_if_asked()
 
 
-def _begin(training: Training, job: _Job, stack: ExitStack) -> None:
-    """Find out early what cannot work, then go to where an earlier process left off."""
+def _begin(training: Training, job: _Job, stack: ExitStack, setback: Setback | None) -> None:
+    """Find out early what cannot work, then go to where an earlier process, or this one, left off."""
     training.monitored(training.validate(most=1))
-    checkpoints, recipe = training.checkpoints, job.recipe
+    checkpoints = training.checkpoints
     path = None
-    if job.resume:
+    if setback is not None:
+        path = training.fabric.broadcast(checkpoints.latest() if checkpoints else None)
+    elif job.resume:
         path = job.resume if isinstance(job.resume, Path) else checkpoints.latest() if checkpoints else None
         path = training.fabric.broadcast(path)
     state = read_checkpoint(path) if path else None
     if state is not None and path is not None:
         training.restore(state, path)
-    if checkpoints is None:
-        return
+    if checkpoints is not None:
+        _open_logs(training, checkpoints, state, path, stack)
+    known = [line["row"] for line in training.logs.quarantine.lines()] if training.logs is not None else []
+    training.quarantine.known = set(training.fabric.broadcast(known))
+    if setback is not None:
+        training.go_back(setback)
+    training.stop_if_asked()
+
+
+def _open_logs(training: Training, checkpoints: CheckpointFolder, state: dict[str, Any] | None, path: Path | None,
+               stack: ExitStack) -> None:
+    """In the process that writes: what lies after the checkpoint at ``path`` is taken back."""
+    recipe = training.recipe
     checkpoints.check_space(training.state(), recipe.epochs)
     checkpoints.forget_after(path)
-    training.logs = RunLogs(job.folder / "logs", state["logs"] if state else None, epochs=training.place.epoch,
+    training.logs = RunLogs(training.folder / "logs", state["logs"] if state else None, epochs=training.place.epoch,
                             step=training.place.step, tensorboard=recipe.tensorboard)
     stack.callback(training.logs.close)
     training.write_best()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -60,6 +62,48 @@ class CsvLog:
         self._file.close()
 
 
+class LineLog:
+    """A file of JSON lines that can be cut back; it is not there before its first line.
+
+    Args:
+        path: the file.
+        length: bytes of it that stay; everything after them is cut off.
+
+    Raises:
+        InputError: the file is shorter than that.
+    """
+
+    def __init__(self, path: Path, length: int = 0) -> None:
+        self._path, there = path, path.stat().st_size if path.exists() else 0
+        if there < length:
+            raise InputError(f"The log has {there} bytes, but the checkpoint was written when it had {length}",
+                             where=path, fix="Put the log back as it was, or train again in another folder")
+        if there and not length:
+            path.unlink()
+        elif there > length:
+            os.truncate(path, length)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What is in it."""
+        text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
+        return [json.loads(line) for line in text.splitlines()]
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Append a line."""
+        data = (json.dumps(line, ensure_ascii=False) + "\n").encode()
+        with open(self._path, "ab", buffering=0) as file:
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+
+    def sync(self) -> int:
+        """Bring what was written to the disk; the length in bytes."""
+        if not self._path.exists():
+            return 0
+        with open(self._path, "rb") as file:
+            os.fsync(file.fileno())
+            return os.fstat(file.fileno()).st_size
+
+
 def _text(value: float | int | str) -> str:
     return repr(float(value)) if isinstance(value, float) else str(value)
 
@@ -73,11 +117,14 @@ def _length_of_rows(path: Path, rows: int) -> int:
 
 
 class RunLogs:
-    """The logs of one fit: nothing in ``epochs.csv`` and ``steps.csv`` depends on the clock; ``timing.csv`` does.
+    """The logs of one fit: nothing in them depends on the clock, but for ``timing.csv``.
+
+    ``epochs.csv`` and ``steps.csv`` have a row for each; ``quarantine.jsonl`` names samples that were skipped, and
+    ``setbacks.jsonl`` says when the fit went back to a checkpoint: most fits have neither of these two.
 
     Args:
         folder: where they lie.
-        lengths: of the two, in bytes, as a checkpoint kept them; None begins anew.
+        lengths: of these, in bytes, as a checkpoint kept them; None begins anew.
         epochs: finished ones, for the timing.
         step: finished steps, for TensorBoard.
         tensorboard: write its files too.
@@ -85,8 +132,10 @@ class RunLogs:
 
     def __init__(self, folder: Path, lengths: Mapping[str, int] | None, *, epochs: int, step: int,
                  tensorboard: bool) -> None:
-        lengths = lengths or {"epochs.csv": 0, "steps.csv": 0}
-        self._csv = {name: CsvLog(folder / name, length) for name, length in lengths.items()}
+        lengths = lengths or {}  # checkpoints of earlier versions know the first two only
+        self._csv = {name: CsvLog(folder / name, lengths.get(name, 0)) for name in ("epochs.csv", "steps.csv")}
+        self.quarantine, self.setbacks = (LineLog(folder / name, lengths.get(name, 0))
+                                          for name in ("quarantine.jsonl", "setbacks.jsonl"))
         timing = folder / "timing.csv"
         self._timing = CsvLog(timing, _length_of_rows(timing, epochs))
         self._board: Any = None
@@ -101,7 +150,8 @@ class RunLogs:
         self._csv["steps.csv"].write(row)
         if self._board is not None:
             for name in ("loss", "gradient_norm", "learning_rate"):
-                self._board.add_scalar(f"step/{name}", row[name], row["step"])
+                if math.isfinite(float(row[name])):  # a step that was left out has neither loss nor gradient
+                    self._board.add_scalar(f"step/{name}", row[name], row["step"])
 
     def epoch(self, epoch: int, step: int, rate: float, metrics: Mapping[str, float]) -> None:
         """The end of an epoch (counted from 1): learning rate of its last step, ``train_`` and ``val_`` metrics."""
@@ -126,7 +176,8 @@ class RunLogs:
         self._timing.sync()
         if self._board is not None:
             self._board.flush()
-        return {name: log.sync() for name, log in self._csv.items()}
+        return {**{name: log.sync() for name, log in self._csv.items()},
+                "quarantine.jsonl": self.quarantine.sync(), "setbacks.jsonl": self.setbacks.sync()}
 
     def close(self) -> None:
         """Close all files."""

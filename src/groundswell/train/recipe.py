@@ -83,6 +83,9 @@ class TrainRecipe(RecipePart):
     """Folds that are fitted side by side, each in a process of its own (kfold, leave_one_out and controls)."""
     threads: int = Field(0, ge=0)
     """Torch threads of each process; 0 leaves torch's choice."""
+    nan_retries: int = Field(3, ge=0)
+    """How often a fit whose loss or gradient is not finite goes back to its last checkpoint and leaves out that step,
+    from the second time on at half the rate; 0 ends it at once."""
     seed: int = 42
     """Of everything that is drawn by chance."""
     tensorboard: bool = True

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from groundswell.train.quarantine import BadSamples
 from groundswell.train.task import Task
 
 
@@ -36,6 +37,11 @@ class Setup:
     task: Task
     train: Batches
     validation: Batches
+    bad: BadSamples = field(default_factory=BadSamples)
+    """What becomes of samples that cannot be read or are not finite."""
+    order: Mapping[str, Any] = field(default_factory=dict)
+    """What the order of ``train`` follows from beside the recipe of training and the data, as plain numbers and texts.
+    A fit is only resumed with the same."""
 
 
 MakeSetup = Callable[[int, int, torch.device], Setup]

@@ -32,6 +32,14 @@ class Place:
     """Epochs since the best one."""
     finished: bool = False
     stopped_early: bool = False
+    setbacks: int = 0
+    """How often the fit went back to an earlier checkpoint because a step was not finite."""
+    left_out: list[int] = field(default_factory=list)
+    """Those steps (by the number of steps before them), which are not taken again."""
+    slowed: float = 1.0
+    """What the learning rate is multiplied by since."""
+    blamed: list[list[int]] = field(default_factory=list)
+    """Rows of the sample table that each of those steps was to learn from (those known to be at fault, if any are)."""
 
     def epoch_ended(self, value: float, metrics: dict[str, float], *, lower: bool, patience: int, epochs: int) -> None:
         """Move on to the next epoch; see whether the one that ended was the best, and whether it was the last.

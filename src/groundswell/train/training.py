@@ -23,8 +23,10 @@ from groundswell.train.checkpoint import CheckpointFolder
 from groundswell.train.launch import Stop
 from groundswell.train.logs import RunLogs
 from groundswell.train.objective import Objective, Sealed
+from groundswell.train.quarantine import Quarantine
 from groundswell.train.recipe import TrainRecipe
 from groundswell.train.schedule import Schedule
+from groundswell.train.setbacks import NotFiniteError, Setback
 from groundswell.train.setup import Setup
 from groundswell.train.signals import STOPS
 from groundswell.train.state import Place, add, generators, reseed, set_generators
@@ -32,9 +34,9 @@ from groundswell.train.task import Batch, Sums, check_monitor
 from groundswell.train.weights import BEST, write_weights
 
 FREE_KEYS = {"accelerator", "threads", "tensorboard", "keep", "checkpoint_every", "checkpoint_every_steps",
-             "checkpoint_epochs", "folds_at_once"}
+             "checkpoint_epochs", "folds_at_once", "nan_retries"}
 """Keys of the recipe that may change between a checkpoint and its resuming: results depend on them by rounding at most
-(accelerator, threads) or not at all."""
+(accelerator, threads), not at all, or only once a fit has failed (nan_retries)."""
 
 
 def _optimiser(parameters: list[nn.Parameter], recipe: TrainRecipe) -> torch.optim.Optimizer:
@@ -75,6 +77,8 @@ class Training:
         self.model, self.optimiser = fabric.setup(Objective(self.task), self.raw)
         self.parameters = parameters
         self.generator = torch.Generator(fabric.device)
+        self.quarantine = Quarantine(parts.bad)
+        self._kept: tuple[int, int, int] | None = None
         self._group: list[tuple[Tensor, Tensor, Tensor]] = []
         self._samples = 0.0
         self.task.stage(0)
@@ -87,6 +91,10 @@ class Training:
         if index == 0:
             self._begin_stage()
         last = (index + 1) % self.recipe.accumulate == 0 or index + 1 == self.batches
+        batch = self.quarantine.look(batch)
+        if self.place.step in self.place.left_out:
+            self._leave_out(index, batch, last=last)
+            return
         seed = derive_seed(self.recipe.seed, "batch", self.place.epoch, index, self.fabric.global_rank)
         reseed(seed, self.fabric.device)
         self.generator.manual_seed(seed)
@@ -111,18 +119,19 @@ class Training:
     def _step(self, index: int, samples: int) -> None:
         losses = torch.stack([loss * weight for loss, weight, _ in self._group]).sum()
         weight = torch.stack([weight for _, weight, _ in self._group]).sum()
-        rows = torch.cat([rows for _, _, rows in self._group]).cpu().numpy().tobytes()
-        crc = torch.tensor(float(zlib.crc32(rows, self.fabric.global_rank)), dtype=torch.float64)
-        seen = self._summed(torch.stack([losses, weight, crc.to(losses.device)]))
+        facts = torch.tensor([self._crc(), float(len(self.quarantine.found))], dtype=torch.float64)
+        seen = self._summed(torch.cat([torch.stack([losses, weight]), facts.to(losses.device)]))
         scale = (samples * self.fabric.world_size / seen[1].clamp(min=1e-12)).float()
         if scale.device.type != "cpu" or float(scale) != 1:  # a pass over all gradients; asking costs nothing on a CPU
             torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], scale)
         norm = self.fabric.clip_gradients(self.model, self.optimiser, max_norm=self.recipe.clip_norm or math.inf,
                                           error_if_nonfinite=False)
         assert norm is not None
-        total, weights, crcs, length = torch.cat([seen, norm.double().reshape(1)]).tolist()
+        total, weights, crcs, skipped, length = torch.cat([seen, norm.double().reshape(1)]).tolist()
+        if skipped:
+            self._note_skipped("train")
         self._check_finite(total, length)
-        rate = self.schedule.rate(self.place.step)
+        rate = self.schedule.rate(self.place.step) * self.place.slowed
         for group in self.raw.param_groups:
             group["lr"] = rate
         if weights > 0:
@@ -131,12 +140,43 @@ class Training:
             self._forgo_step()
         self.optimiser.zero_grad()
         self._share_buffers()
-        self._group.clear()
         self._samples += weights
+        self._end_step(index, total / max(weights, 1e-12), length, rate, int(crcs))
+
+    def _end_step(self, index: int, loss: float, length: float, rate: float, crc: int) -> None:
+        self._group.clear()
         self.place.batch, self.place.step = index + 1, self.place.step + 1
         if self.logs is not None:
-            self.logs.step({"epoch": self.place.epoch + 1, "step": self.place.step, "loss": total / max(weights, 1e-12),
-                            "gradient_norm": length, "learning_rate": rate, "rows_crc32": int(crcs)})
+            self.logs.step({"epoch": self.place.epoch + 1, "step": self.place.step, "loss": loss,
+                            "gradient_norm": length, "learning_rate": rate, "rows_crc32": crc})
+
+    def _crc(self) -> float:
+        rows = torch.cat([rows for _, _, rows in self._group]).cpu().numpy().tobytes()
+        return float(zlib.crc32(rows, self.fabric.global_rank))
+
+    def _leave_out(self, index: int, batch: Batch, *, last: bool) -> None:
+        """Pass over a batch of a step that was not finite: nothing learns from it, no running statistic sees it."""
+        nothing = torch.zeros((), dtype=torch.float64, device=self.fabric.device)
+        self._group.append((nothing, nothing, batch["row"].clone()))
+        if last:
+            facts = torch.tensor([self._crc(), float(len(self.quarantine.found))], dtype=torch.float64)
+            crcs, skipped = self._summed(facts.to(self.fabric.device)).tolist()
+            if skipped:
+                self._note_skipped("train")
+            rate = self.schedule.rate(self.place.step) * self.place.slowed
+            self._end_step(index, math.nan, math.nan, rate, int(crcs))
+
+    def _note_skipped(self, part: str) -> None:
+        """Write down samples that any process has found to be of no use.
+
+        Raises:
+            FailureError: there are too many.
+        """
+        found = [item for share in self._gathered(self.quarantine.taken()) for item in share]
+        entries = self.quarantine.entries(found, part=part, epoch=self.place.epoch + 1, step=self.place.step + 1)
+        if self.logs is not None:
+            for entry in entries:
+                self.logs.quarantine.write(entry)
 
     def _forgo_step(self) -> None:
         """Leave weights, moments and decay as they are: a group of batches without a single sample teaches nothing."""
@@ -149,13 +189,14 @@ class Training:
         # With loss scaling an infinite gradient is an everyday event: the scaler skips that step.
         if math.isfinite(total) and (math.isfinite(length) or self.recipe.precision == "16"):
             return
-        suspects = [rows[:8].tolist() for loss, _, rows in self._group if not torch.isfinite(loss)]
-        mine = suspects or ([rows[:8].tolist() for _, _, rows in self._group] if math.isfinite(total) else [])
+        suspects = [rows.tolist() for loss, _, rows in self._group if not torch.isfinite(loss)]
+        mine = suspects or ([rows.tolist() for _, _, rows in self._group] if math.isfinite(total) else [])
         rows = [row for part in self._gathered(mine) for group in part for row in group]
         what = "gradient" if math.isfinite(total) else "loss"
-        raise FailureError(f"The {what} of epoch {self.place.epoch + 1}, step {self.place.step + 1} is not a finite "
-                           f"number; no weights of it were kept", where=f"rows {rows} of the sample table",
-                           fix="Look at these samples for NaN or infinite values, or lower train.learning_rate")
+        raise NotFiniteError(f"The {what} of epoch {self.place.epoch + 1}, step {self.place.step + 1} is not a finite "
+                             f"number; no weights of it were kept", step=self.place.step, rows=rows,
+                             where=f"rows {rows[:64]} of the sample table",
+                             fix="Look at these samples for NaN or infinite values, or lower train.learning_rate")
 
     def _share_buffers(self) -> None:
         """Give every process the running statistics of the first one, so that one copy is all a checkpoint needs."""
@@ -182,7 +223,7 @@ class Training:
         batches = self.parts.validation.iterate(0)
         with torch.no_grad():
             for index, batch in enumerate(batches):
-                _, part = self.model(Sealed((batch, None)))
+                _, part = self.model(Sealed((self.quarantine.look(batch), None)))
                 add(sums, part.value)
                 if most is not None and index + 1 >= most:
                     break
@@ -192,6 +233,11 @@ class Training:
         if close is not None:
             close()
         self.task.train()
+        count = torch.tensor(float(len(self.quarantine.found)), dtype=torch.float64, device=self.fabric.device)
+        if most is not None:
+            self.quarantine.taken()  # only a first look, before it is known what an earlier process has written down
+        elif float(self._summed(count)):
+            self._note_skipped("validation")
         return self._metrics(sums)
 
     def end_epoch(self, validation: dict[str, float], train_s: float, validation_s: float) -> None:
@@ -240,6 +286,7 @@ class Training:
     def save(self) -> None:
         """Write a checkpoint of the present state."""
         shares = self._gathered({"sums": self.sums, "generators": generators()})
+        self._kept = (self.place.epoch, self.place.batch, self.place.step)
         if self.checkpoints is None or self.logs is None:
             return
         bad = [name for name, value in self.task.named_parameters() if not torch.isfinite(value).all()]
@@ -255,8 +302,9 @@ class Training:
     def state(self) -> dict[str, Any]:
         """What all processes have in common."""
         return {"recipe": self.recipe.model_dump(mode="json"), "world": self.fabric.world_size,
-                "batches": self.batches, "place": asdict(self.place), "model": dict(self.task.state_dict()),
-                "optimiser": self.raw.state_dict(), "schedule": self.schedule.state(),
+                "batches": self.batches, "order": dict(self.parts.order), "place": asdict(self.place),
+                "model": dict(self.task.state_dict()), "optimiser": self.raw.state_dict(),
+                "schedule": self.schedule.state(),
                 "precision": self.fabric.strategy.precision.state_dict()}
 
     def restore(self, state: dict[str, Any], path: Path) -> None:
@@ -276,6 +324,7 @@ class Training:
         self.place = Place(**state["place"])
         self.task.stage(self.schedule.stage(self.place.epoch)[0])
         self.task.epoch(self.place.epoch)
+        self._kept = (self.place.epoch, self.place.batch, self.place.step)
         mine = state["shares"][self.fabric.global_rank]
         self.sums = {name: value.to(self.fabric.device) for name, value in mine["sums"].items()}
         set_generators(mine["generators"])
@@ -290,9 +339,19 @@ class Training:
             changed.append(f"there were {state['world']} processes and are {self.fabric.world_size}")
         if state["batches"] != self.batches:
             changed.append(f"an epoch had {state['batches']} batches and has {self.batches}: the data changed")
+        # What came later was not there before: samples were drawn one by one.
+        before, order = (facts or "single samples" for facts in (state.get("order"), dict(self.parts.order)))
+        if before != order:
+            changed.append(f"the order (loader.read_once) followed from {before} and does from {order}")
         if changed:
             raise InputError(f"This fit cannot be resumed: {'; '.join(changed)}", where=path,
                              fix="Resume with what it was begun with, or train anew in another folder")
+
+    def go_back(self, setback: Setback) -> None:
+        """After going back to a checkpoint because a step was not finite: what will be different this time."""
+        entry = setback.apply(self.place)
+        if self.logs is not None:
+            self.logs.setbacks.write(entry)
 
     def save_if_due(self) -> None:
         """After a step: write a checkpoint every so many steps and when asked to stop, but never with a validation
@@ -302,6 +361,7 @@ class Training:
             self.stop_if_asked()
             if every and self.place.step % every == 0:
                 self.save()
+                self.stop_if_asked()  # asked while it was written: this is the one that is kept
 
     def stop_if_asked(self) -> None:
         """If a signal came to any process: checkpoint, then leave all of them.
@@ -316,11 +376,13 @@ class Training:
         numbers = [number for number, count in zip(STOPS, self._summed(asked).tolist(), strict=True) if count]
         if not numbers:
             return
-        if self.place.batch:
+        place = self.place
+        if place.step and self._kept != (place.epoch, place.batch, place.step):
             self.save()
         self.fabric.barrier()
-        raise STOPS[numbers[0]](f"Training stopped by signal {numbers[0]} after step {self.place.step} "
-                                f"(epoch {self.place.epoch + (self.place.batch > 0)}); a checkpoint was written",
+        kept = "a checkpoint was written" if place.step else "there was nothing to keep yet"
+        raise STOPS[numbers[0]](f"Training stopped by signal {numbers[0]} after step {place.step} "
+                                f"(epoch {place.epoch + (place.batch > 0)}); {kept}",
                                 where=self.folder, fix="'groundswell resume RUN' goes on from there")
 
     # -- all processes -----------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ class PretrainSetup:
         def load(order: Order, place: torch.device | str) -> Loader:
             source = self.workflow.source(seen_by(self.recipe), archive, training=True)
             return Loader(source, order, {}, device=place, threads=loader.threads,
-                          prefetch_batches=loader.prefetch_batches)
+                          prefetch_batches=loader.prefetch_batches, workers=loader.workers)
 
         task = make_task(self.recipe, self.workflow, archive)
         once = load(Order(rows[TRAIN], train.batch_size, train.seed, shuffle=False), "cpu")

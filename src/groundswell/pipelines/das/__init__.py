@@ -9,6 +9,6 @@ PIPELINE = Pipeline(
     title="Earthquakes and quarry blasts in distributed acoustic sensing records",
     module="groundswell.pipelines.das",
     recipe="DasRecipe",
-    steps=("scan", "label", "index", "split", "simulate", "train", "detect", "plot"),
+    steps=("scan", "verify", "repack", "label", "index", "split", "simulate", "train", "detect", "plot"),
     extras=("das", "export"),
 )

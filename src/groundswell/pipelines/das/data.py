@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from groundswell.core.progress import say
 from groundswell.core.recipe import build_recipe
 from groundswell.core.run import RunFolder
 from groundswell.core.seeds import derive_seed
@@ -18,6 +19,7 @@ from groundswell.data.table import SampleTable
 from groundswell.evaluate.controls import Control, Fit, Runner
 from groundswell.evaluate.evaluation import Evaluation
 from groundswell.evaluate.report import Picture
+from groundswell.pipelines.das.blocks import pays
 from groundswell.pipelines.das.controls import ReadWindows, das_controls
 from groundswell.pipelines.das.formats import from_json, to_json
 from groundswell.pipelines.das.formats.reading import check_unchanged
@@ -25,8 +27,10 @@ from groundswell.pipelines.das.preprocess import Preprocess
 from groundswell.pipelines.das.recipe import DasRecipe
 from groundswell.pipelines.das.record import Record
 from groundswell.pipelines.das.source import DasWindowSource
+from groundswell.pipelines.das.storage_advice import advice
 from groundswell.pipelines.das.task import DasTask
-from groundswell.pipelines.das.windows import build_index, check_trainable
+from groundswell.pipelines.das.windows import build_index, channels_in_use, check_trainable
+from groundswell.pipelines.loading import refuse_read_once
 from groundswell.pipelines.workflow import Archive, Workflow
 from groundswell.train.imbalance import class_weights
 from groundswell.train.task import Task
@@ -51,14 +55,26 @@ class DasWorkflow(Workflow):
     name = "das"
 
     def open(self, recipe: Any) -> Archive:
-        """See :meth:`Workflow.open`."""
+        """See :meth:`Workflow.open`; says which records are slow to read, and what mends it."""
         records, table = build_index(Path(recipe.data.folder), recipe.data)
         check_trainable(table, recipe)
+        for line in advice(records, Path(recipe.data.folder), recipe.data.window_samples):
+            say(line)
         return Archive(table, [to_json(record) for record in records])
 
     def source(self, recipe: Any, archive: Archive, *, training: bool) -> Source:
         """See :meth:`Workflow.source`."""
         return window_source(recipe, records_of(archive), archive.table, training=training)
+
+    def read_once(self, recipe: Any, archive: Archive) -> bool:
+        """See :meth:`Workflow.read_once`."""
+        if recipe.train.balanced_sampling:
+            return refuse_read_once(recipe, "train.balanced_sampling draws them by their class")
+        if recipe.loader.read_once != "auto":
+            return bool(recipe.loader.read_once == "always")
+        records = records_of(archive)
+        return pays(records, [channels_in_use(record, recipe.data.channels) for record in records],
+                    window_samples=recipe.data.window_samples, stride_samples=recipe.data.stride_samples)
 
     def task(self, recipe: Any, archive: Archive, rows: NDArray[np.int64]) -> Task:
         """See :meth:`Workflow.task`."""

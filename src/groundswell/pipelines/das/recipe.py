@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from groundswell.core.recipe import RecipePart
 from groundswell.data.recipe import LoaderRecipe
 from groundswell.evaluate.recipe import EvaluateRecipe
 from groundswell.splits.recipe import SplitRecipe
 from groundswell.train.recipe import TrainRecipe
+
+Channels = tuple[int, ...]
+"""First channel, one past the last, and (if given) the step: 2 takes every other one."""
 
 
 class DasDataRecipe(RecipePart):
@@ -29,8 +32,9 @@ class DasDataRecipe(RecipePart):
     """Step between the starts of windows."""
     tail: Literal["drop", "pad"] = "drop"
     """What becomes of samples after the last full window: dropped, or zero-padded to one more window."""
-    channels: tuple[int, int] | None = None
-    """Half-open range of channels; all when absent."""
+    channels: Channels | None = Field(None, min_length=2, max_length=3)
+    """Half-open range of channels, [first, one past the last], or with a third number, the step between them;
+    "0:1000:10" says the same as [0, 1000, 10]. All when absent."""
     rate_hz: float | None = Field(None, gt=0)
     """Sampling rate that every record must have; absent, that of the first record. Mixed rates are refused."""
     classes: tuple[str, ...] = ("earthquake", "quarry_blast")
@@ -45,6 +49,15 @@ class DasDataRecipe(RecipePart):
     """Train on records whose axis order or rate is a guess."""
     allow_unfit: bool = False
     """Train on records whose verdict is not ok (all zero, dead, saturated); never on spectra or label maps."""
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _channels_of_text(cls, value: Any) -> Any:
+        """``"start:stop:step"`` as numbers; what is no such text is left to be judged as it is."""
+        parts = value.split(":") if isinstance(value, str) else value
+        if isinstance(value, str) and all(part.isdecimal() for part in parts):
+            return tuple(int(part) for part in parts)
+        return tuple(value) if isinstance(value, list) else value
 
 
 class PreprocessRecipe(RecipePart):

@@ -70,16 +70,18 @@ class RecordReader(Protocol):
 
     record: Record
 
-    def read(self, start: int, stop: int, channel_start: int, channel_stop: int, out: NDArray[Any]) -> None:
-        """Copy time samples ``[start, stop)`` of channels ``[channel_start, channel_stop)`` into ``out``.
+    def read(self, start: int, stop: int, channel_start: int, channel_stop: int, out: NDArray[Any],
+             channel_step: int = 1) -> None:
+        """Copy time samples ``[start, stop)`` of channels ``range(channel_start, channel_stop, channel_step)``.
 
         Args:
             start: first time sample; ``0 <= start < stop <= record.samples``.
             stop: one past the last.
             channel_start: first channel.
             channel_stop: one past the last.
-            out: shape (stop - start, channel_stop - channel_start), any real dtype; (time, channel) always, whatever
-                the file's order.
+            out: shape (stop - start, channels), any real dtype and strides; (time, channel) always, whatever the file's
+                order. It is fastest where ``out`` lies in memory as the file does.
+            channel_step: 1 for every channel, 2 for every other one, and so on.
 
         Raises:
             InputError: the file is gone, damaged, shorter than its record says, or was replaced.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
 from groundswell.pipelines.das.labels import NOISE, BoundLabels, Interval, RecordLabels, event_of_file, label_of
+from groundswell.pipelines.das.recipe import Channels
 from groundswell.pipelines.das.record import Record
 
 GROUP = "region"
@@ -24,7 +25,7 @@ _BLOCK = 4_000_000  # pixels read at once
 
 
 def read_region_maps(records: Mapping[str, Record], classes: Sequence[str],
-                     channels: tuple[int, int] | None = None) -> BoundLabels:
+                     channels: Channels | None = None) -> BoundLabels:
     """Labels of every record whose file holds a region map.
 
     A class fills the times at which any of the channels in use lies in one of its regions; each unbroken stretch is an
@@ -34,7 +35,7 @@ def read_region_maps(records: Mapping[str, Record], classes: Sequence[str],
     Args:
         records: the records in use, by key; their rates are known.
         classes: names of the labels.
-        channels: half-open range of channels in use; all when absent.
+        channels: half-open range of channels in use, whatever its step; all when absent.
 
     Raises:
         InputError: a map is there but not as described above; the message names the file.
@@ -53,7 +54,7 @@ def read_region_maps(records: Mapping[str, Record], classes: Sequence[str],
 
 
 def _intervals(key: str, record: Record, file: h5py.File, classes: Sequence[str],
-               channels: tuple[int, int] | None) -> tuple[Interval, ...]:
+               channels: Channels | None) -> tuple[Interval, ...]:
     image, time_s, distance_m, class_of = _parts(record, file[GROUP], classes)
     clock = _sibling(record, file, "time")
     time_s = time_s - (float(clock[0]) if clock is not None else 0.0)
@@ -99,7 +100,7 @@ def _parts(record: Record, group: Any, classes: Sequence[str],
 
 
 def _pixels_in_use(record: Record, file: h5py.File, distance_m: NDArray[np.float64],
-                   channels: tuple[int, int] | None) -> slice:
+                   channels: Channels | None) -> slice:
     """Pixels along the fibre that the channels in use lie in; all of them where that cannot be told."""
     if channels is None or not record.spacing_m or len(distance_m) == 0:
         return slice(0, len(distance_m))

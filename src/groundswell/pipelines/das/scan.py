@@ -18,12 +18,14 @@ from groundswell.pipelines.das.formats.apart import Apart
 from groundswell.pipelines.das.formats.health import Health, read_cost
 from groundswell.pipelines.das.formats.looking import Looked
 from groundswell.pipelines.das.record import Record
+from groundswell.pipelines.das.storage_advice import cost_of, stored_as, told
 
 COLUMNS: dict[str, str] = {
     "path": "str", "dataset": "str", "format": "str", "samples": "Int64", "channels": "Int64", "rate_hz": "float64",
     "spacing_m": "float64", "gauge_m": "float64", "start_time": "datetime64[ns, UTC]", "start_time_known": "str",
     "duration_s": "float64", "axis_order": "str", "axis_order_known": "str", "dtype": "str", "units": "str",
-    "kind": "str", "layout": "str", "read_cost": "float64", "gaps": "Int64", "gap_samples": "Int64",
+    "kind": "str", "layout": "str", "read_cost": "float64",
+    "slow_factor": "float64", "slow_why": "str", "gaps": "Int64", "gap_samples": "Int64",
     "health_share": "float64", "nan_samples": "Int64", "dead_channels": "Int64", "constant_channels": "Int64",
     "saturated_channels": "Int64", "size_bytes": "Int64", "also_holds": "str", "verdict": "str"}
 """Columns of the table and their pandas types; what is not known is missing (or empty text)."""
@@ -64,7 +66,9 @@ def scan(inputs: Sequence[Path], *, health: bool = True, progress: Watcher | Non
 
     Returns:
         columns and types of ``COLUMNS``; rows in order of path. ``read_cost`` is bytes touched per byte used for a
-        window of 1024 samples; ``health_share`` the part of the record that was looked at.
+        window of 1024 samples; ``slow_factor`` about how many times as long that takes as from a contiguous file, and
+        ``slow_why`` what most of it goes to;
+        ``health_share`` the part of the record that was looked at.
 
     Raises:
         InputError: an input does not exist.
@@ -79,7 +83,9 @@ def scan(inputs: Sequence[Path], *, health: bool = True, progress: Watcher | Non
 
 def _row(record: Record, health: Health | None) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(record, name) for name in COLUMNS if name in Record.__dataclass_fields__}
+    cost = cost_of(record)
     row |= {"path": str(record.path), "duration_s": record.duration_s, "read_cost": read_cost(record),
+            "slow_factor": None if cost is None else cost.factor, "slow_why": "" if cost is None else cost.why,
             "start_time_known": record.detail.get("start_known", ""), "gaps": len(record.gaps),
             "gap_samples": sum(last - first for first, last in record.gaps),
             "also_holds": ", ".join(record.detail.get("also", ()))}
@@ -105,6 +111,18 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
 def bad_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows that are not ok: arrays not to be trained on, and files that could not be read (those have no format)."""
     return frame[frame["verdict"] != "ok"]
+
+
+def storage_advice(frame: pd.DataFrame, folder: Path) -> list[str]:
+    """Lines that name records whose storage makes them slow to read, and the command that mends it.
+
+    Args:
+        frame: of :func:`scan`.
+        folder: that was scanned, for the command.
+    """
+    fit = frame[(frame["verdict"] == "ok") & (frame["kind"] == "waveform")]
+    return told([(row["path"], stored_as(row["layout"], row["axis_order"], row["dtype"]), float(row["slow_factor"]),
+                  row["slow_why"]) for _, row in fit.iterrows()], folder)
 
 
 def check_suffix(path: Path) -> None:

@@ -32,9 +32,10 @@ def select(holdings: Holdings, data: DasDataRecipe, *, where: Path) -> tuple[dic
     Raises:
         InputError: none is left, their sampling rates differ, or ``data.channels`` is no range.
     """
-    if data.channels is not None and not 0 <= data.channels[0] < data.channels[1]:
+    if data.channels is not None and not (0 <= data.channels[0] < data.channels[1] and all(data.channels[2:])
+                                          and min(data.channels) >= 0):
         raise InputError(f"{list(data.channels)} is not a range of channels", where="data.channels",
-                         fix="Write it as [first, one past the last], counted from 0")
+                         fix="Write it as [first, one past the last], counted from 0; a third number is the step")
     left_out = dict(holdings.failed)
     chosen: dict[str, Found] = {}
     for key, item in holdings.found.items():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,27 +16,33 @@ from groundswell.core.errors import InputError
 from groundswell.data.source import Field
 from groundswell.data.table import SampleTable
 from groundswell.pipelines.das import formats
+from groundswell.pipelines.das.blocks import BlockReading
+from groundswell.pipelines.das.recipe import Channels
 from groundswell.pipelines.das.record import Record, RecordReader
 from groundswell.pipelines.das.windows import channels_in_use, segments
 
 OPEN_FILES = 128
-"""Readers kept open at once; an archive may have more files than a process may open."""
+"""Files kept open at once; an archive may have more files than a process may open."""
 
 
-class DasWindowSource:
+class DasWindowSource(BlockReading):
     """Reads windows, with a margin on both sides, of records of one sampling rate. No file is held in memory.
+
+    Windows that overlap can be read in blocks by a :class:`groundswell.data.pool.BlockPool` about this source.
 
     Fields of a sample: ``x`` (window_samples + 2 * margin, max_channels), float32, or int16 where every record is; the
     window proper is ``x[margin : margin + window_samples]``. ``channels`` int64: real channels of x, the rest is zero.
     ``first``, ``last`` int64: the real time samples of x are ``[first, last)``, the rest is zero: margins end at gaps
-    and at the ends of the record. ``spacing_m`` float32, 0 if unknown.
+    and at the ends of the record. ``spacing_m`` float32, of the channels delivered, 0 if unknown.
+
+    Where every record is stored as (channel, time), so does ``x`` lie in memory; its axes are the same.
 
     Args:
         records: what ``record_index`` of the table points into.
         table: windows, as :func:`groundswell.pipelines.das.windows.build_index` makes them.
         window_samples: length of a window.
         margin: samples before and after it that are delivered too, as far as they were recorded.
-        channels: half-open range of channels; all when absent.
+        channels: half-open range of channels, with a step if three numbers; all when absent.
         max_channels: width of ``x``; the largest number of channels in use when absent.
         open_reader: how a record is opened.
 
@@ -44,14 +51,14 @@ class DasWindowSource:
     """
 
     def __init__(self, records: Sequence[Record], table: SampleTable, *, window_samples: int, margin: int = 0,
-                 channels: tuple[int, int] | None = None, max_channels: int | None = None,
+                 channels: Channels | None = None, max_channels: int | None = None,
                  open_reader: Callable[[Record], RecordReader] = formats.open_reader) -> None:
         self._records = tuple(records)
         self._window, self._margin = window_samples, margin
         self._index = table.column("record_index").to_numpy(np.int64)
         self._start, self._stop = (table.column(c).to_numpy(np.int64) for c in ("start", "stop"))
-        self._ranges = np.array([channels_in_use(r, channels) for r in self._records], np.int64).reshape(-1, 2)
-        widths = self._ranges[:, 1] - self._ranges[:, 0]
+        self._channels = [channels_in_use(record, channels) for record in self._records]
+        widths = np.array([len(part) for part in self._channels], np.int64)
         self._low, self._high = self._limits(table)
         used = widths[np.unique(self._index)]
         self._width = int(max_channels if max_channels is not None else used.max(initial=1))
@@ -61,6 +68,8 @@ class DasWindowSource:
                              where=wide.path, fix="Choose a range by data.channels")
         types = {np.dtype(r.dtype).newbyteorder("=") for r in self._records}
         self._dtype = np.dtype(np.int16) if types == {np.dtype(np.int16)} else np.dtype(np.float32)
+        turned = {r.axis_order for r in self._records} == {"channel,time"}
+        self._memory: Literal["C", "F"] = "F" if turned else "C"
         self._pool = _Readers(open_reader)
 
     def _limits(self, table: SampleTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -86,8 +95,8 @@ class DasWindowSource:
     def fields(self) -> Mapping[str, Field]:
         """See the class."""
         shape = (self._window + 2 * self._margin, self._width)
-        return {"x": Field(shape, self._dtype), "channels": Field((), np.int64), "first": Field((), np.int64),
-                "last": Field((), np.int64), "spacing_m": Field((), np.float32)}
+        return {"x": Field(shape, self._dtype, self._memory), "channels": Field((), np.int64),
+                "first": Field((), np.int64), "last": Field((), np.int64), "spacing_m": Field((), np.float32)}
 
     def __len__(self) -> int:
         return len(self._index)
@@ -99,27 +108,24 @@ class DasWindowSource:
             InputError: a record cannot be read; the message names the file.
         """
         rows = np.asarray(rows, np.int64)
-        order = np.lexsort((self._start[rows], self._index[rows]))
-        cuts = np.flatnonzero(np.diff(self._index[rows][order])) + 1
-        for places in np.split(order, cuts):
-            if len(places):
-                position = int(self._index[rows[places[0]]])
-                with self._pool.reader(position, self._records[position]) as reader:
-                    for place in places:
-                        self._read_one(int(rows[place]), int(place), reader, out)
+        positions, (begin, low, high) = self._index[rows], self._spans(rows)
+        out["first"][:], out["last"][:] = low - begin, high - begin
+        order = np.lexsort((self._start[rows], positions))
+        for position, group in itertools.groupby(order.tolist(), positions.tolist().__getitem__):
+            channels = self._channels[position]
+            with self._pool.reader(position, self._records[position]) as reader:
+                for place in group:
+                    span = int(low[place]), int(high[place])
+                    self._read_one(reader, span, channels, out["x"][place], int(out["first"][place]))
+                    out["channels"][place] = len(channels)
+                    out["spacing_m"][place] = (self._records[position].spacing_m or 0.0) * channels.step
 
-    def _read_one(self, row: int, place: int, reader: RecordReader, out: Mapping[str, NDArray[Any]]) -> None:
-        position = int(self._index[row])
-        channel_start, channel_stop = (int(c) for c in self._ranges[position])
-        begin = int(self._start[row]) - self._margin
-        low = max(begin, int(self._low[row]))
-        high = min(begin + self._window + 2 * self._margin, int(self._high[row]))
-        first, last, width = low - begin, high - begin, channel_stop - channel_start
-        x = out["x"][place]
+    @staticmethod
+    def _read_one(reader: RecordReader, span: tuple[int, int], channels: range, x: NDArray[Any], first: int) -> None:
+        """Samples of ``span`` into ``x`` from row ``first`` on, zeros everywhere else."""
+        last, width = first + span[1] - span[0], len(channels)
         x[:first], x[last:], x[first:last, width:] = 0, 0, 0
-        reader.read(low, high, channel_start, channel_stop, x[first:last, :width])
-        out["channels"][place], out["first"][place], out["last"][place] = width, first, last
-        out["spacing_m"][place] = self._records[position].spacing_m or 0.0
+        reader.read(*span, channels.start, channels.stop, x[first:last, :width], channels.step)
 
     def close(self) -> None:
         """Let go of open files. Reading again reopens them."""
@@ -127,33 +133,41 @@ class DasWindowSource:
 
 
 class _Readers:
-    """At most ``OPEN_FILES`` idle readers, those used last; a reader in use is never closed. Pickles without any."""
+    """Readers by position, each made once and kept; what they know of their files goes through pickle with them.
+
+    At most ``OPEN_FILES`` of those that nobody uses hold their file open, those used last.
+    """
 
     def __init__(self, open_reader: Callable[[Record], RecordReader]) -> None:
         self._open_reader = open_reader
+        self._made: dict[int, RecordReader] = {}
         self._reset()
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[int, RecordReader] = OrderedDict()
-        self._users: dict[int, int] = {}
+        self._users: OrderedDict[int, int] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_open_reader": self._open_reader}
+        with self._lock:
+            return {"_open_reader": self._open_reader, "_made": dict(self._made)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._open_reader = state["_open_reader"]
+        self.__dict__.update(state)
         self._reset()
+
+    def known(self, position: int) -> RecordReader | None:
+        """The reader of a record if it has been made."""
+        return self._made.get(position)
 
     @contextmanager
     def reader(self, position: int, record: Record) -> Iterator[RecordReader]:
         """The reader of a record, open for as long as the block lasts."""
         with self._lock:
-            reader = self._kept.get(position)
+            reader = self._made.get(position)
             if reader is None:
-                reader = self._kept[position] = self._open_reader(record)
-            self._kept.move_to_end(position)
+                reader = self._made[position] = self._open_reader(record)
             self._users[position] = self._users.get(position, 0) + 1
+            self._users.move_to_end(position)
         try:
             yield reader
         finally:
@@ -162,12 +176,13 @@ class _Readers:
                 self._close_surplus(OPEN_FILES)
 
     def close(self) -> None:
-        """Close every reader that nobody uses now; the others are closed when they come back surplus."""
+        """Close every file that nobody reads now; the others are closed when they come back surplus."""
         with self._lock:
             self._close_surplus(0)
 
     def _close_surplus(self, keep: int) -> None:
-        idle = [p for p in self._kept if not self._users.get(p)]
-        for position in idle[:max(0, len(self._kept) - keep)]:
-            self._users.pop(position, None)
-            self._kept.pop(position).close()
+        surplus = len(self._users) - keep
+        if surplus > 0:
+            for position in [p for p, users in self._users.items() if not users][:surplus]:
+                del self._users[position]
+                self._made[position].close()

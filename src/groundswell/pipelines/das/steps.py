@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from groundswell.core.errors import InputError
-from groundswell.pipelines.verbs import Sets, list_knobs, recipe_of
+from groundswell.pipelines.verbs import Sets, list_knobs, recipe_of, tell
 
 if TYPE_CHECKING:
     from groundswell.core.run import RunFolder
@@ -37,6 +37,8 @@ def scan(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with status 2 if any record is not ok.")] = False,
     health: Annotated[bool, typer.Option(help="Look at the values too (NaN, dead, constant, saturated).")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    checksums: Annotated[bool, typer.Option("--checksums", help="Also write SHA256SUMS into each folder, for "
+                                            "'groundswell das verify'; a hash is never replaced.")] = False,
 ) -> None:
     """See what is in files and folders of fibre records: format, axes, rate, layout, health.
 
@@ -61,13 +63,49 @@ def scan(
         Console().print(scanning.render(frame))
         bad = len(scanning.bad_rows(frame))
         print(f"{len(frame)} array(s) in {frame['path'].nunique()} file(s); {bad} not fit for training.")
+        tell(scanning.storage_advice(frame, inputs[0]))
         if bad < len(frame):
             known = ("intervals.csv", "intervals.parquet", "labels.json")
             labelled = any((inputs[0] / name).exists() for name in known)
             following = f"train fibre --set data.folder={inputs[0]}" if labelled else f"label {inputs[0]}"
             print(f"Next: groundswell das {following}")
+    if checksums:
+        from groundswell.pipelines.das.use import keep_checksums
+
+        # After the table: a damaged file is hashed too, and nobody wants that to go unseen.
+        if not keep_checksums(inputs):
+            raise typer.Exit(2)
     if strict and len(scanning.bad_rows(frame)):
         raise typer.Exit(2)
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Folder whose SHA256SUMS 'das scan --checksums' wrote.")],
+) -> None:
+    """Compare whole files with their checksums. Exit status 2 if one has changed, is missing or cannot be read.
+
+    Example: groundswell das verify archive/
+    """
+    from groundswell.pipelines.das.use import verify_folder
+
+    raise typer.Exit(verify_folder(folder))
+
+
+def repack(
+    source: Annotated[Path, typer.Argument(help="File or folder of HDF5 records; it is not changed.", metavar="IN")],
+    out: Annotated[Path, typer.Argument(help="New file, or folder: nothing is overwritten.", metavar="OUT")],
+    layout: Annotated[str, typer.Option(help="contiguous, or chunks of all channels; what the other options need where "
+                                             "absent.")] = "",
+    chunk_samples: Annotated[int, typer.Option(help="Time samples of a chunk; 0 makes chunks of about 2 MiB.")] = 0,
+    compression: Annotated[str, typer.Option(help="none, lz4 (read fast; others need a plugin) or gzip.")] = "none",
+) -> None:
+    """Rewrite records so that windows are read fast; compared bit for bit, and gone on with where it was stopped.
+
+    Example: groundswell das repack archive/ archive-repacked/
+    """
+    from groundswell.pipelines.das.use import repack_into
+
+    raise typer.Exit(repack_into(source, out, layout, chunk_samples, compression))
 
 
 def label(

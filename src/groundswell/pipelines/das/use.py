@@ -123,3 +123,52 @@ def plot_file(file: Path, out: Path | None, *, start_s: float, length_s: float, 
     plot_waterfall(waveforms[0], path, start_s=start_s, length_s=length_s or None, clip_percentile=percentile,
                    events=marks, channels=channels)
     return path
+
+
+def keep_checksums(folders: list[Path]) -> bool:
+    """Write the checksums of each folder; whether every file that had one already is as it was. Told on stderr."""
+    from groundswell.pipelines.das.checksums import NAME, write_checksums
+
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError("Checksums are kept in a folder, beside its files", where=folder, fix="Name the folder")
+    good = True
+    for folder in folders:
+        found = write_checksums(folder)
+        bad = [*(f"{name} has changed since" for name in found.changed),
+               *(f"{name} cannot be read" for name in found.unreadable)]
+        for line in bad:
+            print(f"{folder}: {line}", file=sys.stderr)
+        print(f"{folder / NAME}: " + (f"left as it was, for {len(bad)} file(s) are not as listed" if bad else
+              f"{len(found.unlisted)} file(s) added, {len(found.same)} as before, {len(found.missing)} missing"),
+              file=sys.stderr)
+        good = good and not bad
+    return good
+
+
+def verify_folder(folder: Path) -> int:
+    """Compare a folder with its checksums and tell; exit status 0, or 2 if it does not hold."""
+    from groundswell.pipelines.das.checksums import verify
+
+    found = verify(folder)
+    for names, what in ((found.changed, "CHANGED"), (found.missing, "MISSING"), (found.unreadable, "UNREADABLE"),
+                        (found.unlisted, "not listed")):
+        for name in names:
+            print(f"{what}: {name}")
+    bad = len(found.changed) + len(found.missing) + len(found.unreadable)
+    print(f"{len(found.same)} file(s) are as they were; {bad} are not; {len(found.unlisted)} have no checksum.")
+    return 0 if found.good else 2
+
+
+def repack_into(source: Path, out: Path, layout: str, chunk_samples: int, compression: str) -> int:
+    """Repack and tell; exit status 0, or 2 if some file had to be left out."""
+    from groundswell.pipelines.das.repack import packing_of, repack
+
+    found = repack(source, out, packing_of(layout, chunk_samples, compression))
+    for name, why in found.failed.items():
+        print(f"Left out: {name}: {why}")
+    print(f"{len(found.written)} file(s) of records rewritten and compared ({found.bytes_before / 2**20:.1f} MiB, now "
+          f"{found.bytes_after / 2**20:.1f} MiB), {len(found.copied)} other(s) copied, {len(found.kept)} done before, "
+          f"{len(found.failed)} left out.")
+    print(f"Next: groundswell das scan {out}")
+    return 2 if found.failed else 0

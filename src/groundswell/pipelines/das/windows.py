@@ -17,7 +17,7 @@ from groundswell.core.names import NOISE
 from groundswell.data.table import SampleTable
 from groundswell.pipelines.das.label_files import find_labels
 from groundswell.pipelines.das.labels import BoundLabels, Interval, Labels, RecordLabels, file_of
-from groundswell.pipelines.das.recipe import DasDataRecipe, DasRecipe
+from groundswell.pipelines.das.recipe import Channels, DasDataRecipe, DasRecipe
 from groundswell.pipelines.das.record import Record
 from groundswell.pipelines.das.record_index import Found, find_all
 from groundswell.pipelines.das.region_maps import read_region_maps
@@ -210,13 +210,13 @@ def _rows_of(position: int, key: str, item: Found, pieces: Cut, given: RecordLab
     elif given is not None and given.whole is None:
         keep = known.label != UNKNOWN
     starts, stops = windows[keep, 0], windows[keep, 1]
-    first, last = channels_in_use(record, data.channels)
+    channels = channels_in_use(record, data.channels)
     return pd.DataFrame({
         "sample_id": [f"{key}:{start}" for start in starts], "record": key,
         "label": pd.Series(label[keep], dtype="Int64").replace(UNKNOWN, pd.NA),
         "group": "", "event": known.event[keep].astype(str).astype(object),
         "time": _times(record, starts), "start": starts, "stop": stops, "rate_hz": float(record.rate_hz or np.nan),
-        "channels": np.int64(last - first), "spacing_m": float(record.spacing_m or np.nan),
+        "channels": np.int64(len(channels)), "spacing_m": float((record.spacing_m or np.nan) * channels.step),
         "content": [f"{item.content}:{a}-{b}" for a, b in zip(starts, stops, strict=True)],
         "record_index": np.int64(position),
     })
@@ -238,10 +238,10 @@ def _surplus(noise: NDArray[np.bool_], limit: int) -> NDArray[np.int64]:
     return np.delete(rows, kept)
 
 
-def channels_in_use(record: Record, channels: tuple[int, int] | None) -> tuple[int, int]:
-    """The half-open channel range that a recipe's ``data.channels`` means for this record."""
-    first, last = channels if channels is not None else (0, record.channels)
-    return min(first, record.channels), min(last, record.channels)
+def channels_in_use(record: Record, channels: Channels | None) -> range:
+    """The channels of this record that a recipe's ``data.channels`` means."""
+    first, last, step = (*channels, 1)[:3] if channels is not None else (0, record.channels, 1)
+    return range(min(first, record.channels), min(last, record.channels), step)
 
 
 def _groups(keys: Sequence[str], frame: pd.DataFrame) -> pd.Series[Any]:

@@ -21,6 +21,7 @@ from groundswell.pipelines.das.formats import contents, hdf5
 from groundswell.pipelines.das.formats.clock import Clock, Piece, steady
 from groundswell.pipelines.das.formats.generic import kind_of
 from groundswell.pipelines.das.formats.hdf5 import Facts, Hdf5Reader
+from groundswell.pipelines.das.formats.hdf5_direct import DirectFile
 from groundswell.pipelines.das.record import Record
 
 _MARKS = ("AmpliPower", "Hostname", "WholeExtent", "SamplingRate")
@@ -163,10 +164,16 @@ def _record(zone: h5py.Group, dataset: h5py.Dataset, times: NDArray[np.float64],
 class FebusReader(Hdf5Reader):
     """Reads blocks as one array (time, channel), the repeated rows left out; holds one block at a time at most."""
 
-    def _read_stored(self, handle: tuple[h5py.File, h5py.Dataset], start: int, stop: int, channels: slice,
-                     out: NDArray[Any]) -> None:
+    def _read_direct(self, direct: DirectFile, times: range, channels: range, out: NDArray[Any]) -> None:
         first, keep = self.record.detail["blocks"]
-        dataset = handle[1]
+        rows = direct.index.block_rows
+        for block in range(times.start // keep, (times.stop - 1) // keep + 1):
+            low, high = max(times.start, block * keep), min(times.stop, (block + 1) * keep)
+            shift = block * (rows - keep) + first
+            direct.read(range(low + shift, high + shift), channels, out[low - times.start:high - times.start])
+
+    def _read_library(self, dataset: h5py.Dataset, start: int, stop: int, channels: slice, out: NDArray[Any]) -> None:
+        first, keep = self.record.detail["blocks"]
         for block in range(start // keep, (stop - 1) // keep + 1):
             low, high = max(start, block * keep), min(stop, (block + 1) * keep)
             row = first - block * keep

@@ -15,7 +15,10 @@ from groundswell.core.errors import InputError
 from groundswell.core.files import inside
 from groundswell.pipelines.das.formats import contents
 from groundswell.pipelines.das.formats.clock import Clock
-from groundswell.pipelines.das.formats.reading import Reader, stamp
+from groundswell.pipelines.das.formats.hdf5_codecs import Undecodable
+from groundswell.pipelines.das.formats.hdf5_direct import DirectFile
+from groundswell.pipelines.das.formats.hdf5_index import FileIndex, index_of
+from groundswell.pipelines.das.formats.reading import Reader, check_unchanged, stamp
 from groundswell.pipelines.das.formats.storage import storage
 from groundswell.pipelines.das.record import AxisOrder, Record
 
@@ -76,8 +79,31 @@ def not_a_waveform(kind: str) -> str:
     return "" if kind == "waveform" else f"not a waveform: {kind}"
 
 
+@dataclass
+class _Opened:
+    """What a reader holds open: the file itself, or the library's handle, or both."""
+
+    direct: DirectFile | None = None
+    file: h5py.File | None = None
+
+
 class Hdf5Reader(Reader):
-    """Reads a two-dimensional data set in either axis order."""
+    """Reads a two-dimensional data set in either axis order.
+
+    Where the samples lie is found out at the first read and goes through pickle; from then on they are taken straight
+    from the file, by several threads at once. What cannot be read so goes through the HDF5 library, one at a time.
+    """
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record)
+        self.index: FileIndex | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "index": self.index}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.index = state["index"]
 
     def files(self) -> Iterable[tuple[Path, int, int]]:
         """The file, and the sources of a virtual data set."""
@@ -85,25 +111,67 @@ class Hdf5Reader(Reader):
         for name, size_bytes, modified_ns in self.record.detail.get("sources", ()):
             yield inside(self.record.path.parent, name), size_bytes, modified_ns
 
-    def _open(self) -> tuple[h5py.File, h5py.Dataset]:
-        record = self.record
+    def _open(self) -> _Opened:
+        opened = _Opened()
+        if self.index is None:
+            opened.file = self._library()
+            index = index_of(opened.file[self.record.dataset], self.record.path)
+            check_unchanged(self.record.path, self.record.size_bytes, self.record.modified_ns)
+            self.index = index
+        if not self.index.why_not:
+            self._close(opened)
+            try:
+                opened = _Opened(DirectFile(self.index))
+            except OSError as error:
+                raise InputError(f"The file cannot be opened: {error.strerror}", where=self.record.path,
+                                 fix="Check its permissions") from error
+        elif opened.file is None:
+            opened.file = self._library()
+        return opened
+
+    def _library(self) -> h5py.File:
         try:
-            file = h5py.File(record.path, "r", locking="best-effort")
+            return h5py.File(self.record.path, "r", locking="best-effort")
         except OSError as error:
-            raise InputError(f"The HDF5 file cannot be opened: {contents.reason_of(error)}", where=record.path,
+            raise InputError(f"The HDF5 file cannot be opened: {contents.reason_of(error)}", where=self.record.path,
                              fix="Copy it again from its source") from error
-        dataset = file[record.dataset]
-        return file, dataset
 
-    def _close(self, handle: tuple[h5py.File, h5py.Dataset]) -> None:
-        handle[0].close()
+    def _close(self, handle: _Opened) -> None:
+        if handle.file is not None:
+            handle.file.close()
 
-    def _read_stored(self, handle: tuple[h5py.File, h5py.Dataset], start: int, stop: int, channels: slice,
-                     out: NDArray[Any]) -> None:
-        dataset = handle[1]
+    def _side_by_side(self, handle: _Opened) -> bool:
+        return handle.direct is not None
+
+    def _read_stored(self, handle: _Opened, start: int, stop: int, channels: slice, out: NDArray[Any]) -> None:
+        if handle.direct is not None:
+            handle.direct.check()
+            try:
+                self._read_direct(handle.direct, range(start, stop), as_range(channels), out)
+                return
+            except Undecodable:
+                pass
+            # The library tells what is wrong with the chunk, or knows better.
+            with self._lock, self._library() as file:
+                self._read_library(file[self.record.dataset], start, stop, channels, out)
+        elif handle.file is not None:
+            self._read_library(handle.file[self.record.dataset], start, stop, channels, out)
+
+    def _read_direct(self, direct: DirectFile, times: range, channels: range, out: NDArray[Any]) -> None:
+        if self.record.axis_order == "channel,time":
+            direct.read(channels, times, out.T)
+        else:
+            direct.read(times, channels, out)
+
+    def _read_library(self, dataset: h5py.Dataset, start: int, stop: int, channels: slice, out: NDArray[Any]) -> None:
         if self.record.axis_order == "channel,time":
             out[...] = dataset[channels, start:stop].T
         elif out.flags.c_contiguous and out.dtype == dataset.dtype.newbyteorder("="):
             dataset.read_direct(out, np.s_[start:stop, channels])
         else:
             out[...] = dataset[start:stop, channels]
+
+
+def as_range(channels: slice) -> range:
+    """The channels that a slice with all three numbers means."""
+    return range(channels.start, channels.stop, channels.step)

@@ -54,10 +54,11 @@ def check_unchanged(path: Path, size_bytes: int, modified_ns: int) -> None:
 
 
 class Reader(ABC):
-    """Reads one record through one handle, opened at the first read, shared by threads under a lock.
+    """Reads one record through one handle, opened at the first read and shared by threads.
 
-    A process that was forked, or that unpickled the reader, opens its own handle. Between stored pieces zeros are
-    given; the record's ``gaps`` say where.
+    They take turns, except where the handle allows reading side by side (:meth:`_side_by_side`). A process that was
+    forked, or that unpickled the reader, opens its own handle. Between stored pieces zeros are given; the record's
+    ``gaps`` say where.
     """
 
     def __init__(self, record: Record) -> None:
@@ -89,33 +90,48 @@ class Reader(ABC):
     def _read_stored(self, handle: Any, start: int, stop: int, channels: slice, out: NDArray[Any]) -> None:
         """Copy stored samples ``[start, stop)`` into ``out`` of shape (stop - start, channels), as (time, channel)."""
 
+    def _side_by_side(self, handle: Any) -> bool:
+        """Whether threads may read through this handle at once, and go on when it is let go of meanwhile."""
+        return False
+
     def files(self) -> Iterable[tuple[Path, int, int]]:
         """Every file the record's samples lie in, with its size and modification time when it was scanned."""
         yield self.record.path, self.record.size_bytes, self.record.modified_ns
 
-    def read(self, start: int, stop: int, channel_start: int, channel_stop: int, out: NDArray[Any]) -> None:
-        """Copy time samples ``[start, stop)`` of channels ``[channel_start, channel_stop)``; see ``RecordReader``."""
+    def read(self, start: int, stop: int, channel_start: int, channel_stop: int, out: NDArray[Any],
+             channel_step: int = 1) -> None:
+        """Copy time samples of channels into ``out``; see ``RecordReader``."""
         record = self.record
-        if not (0 <= start < stop <= record.samples and 0 <= channel_start < channel_stop <= record.channels):
+        if not (0 <= start < stop <= record.samples and 0 <= channel_start < channel_stop <= record.channels
+                and channel_step >= 1):
             raise InputError(f"Samples {start} to {stop} of channels {channel_start} to {channel_stop} are not in the "
                              f"record, which has {record.samples} samples of {record.channels} channels",
                              where=self._where())
-        if out.shape != (stop - start, channel_stop - channel_start):
-            raise ValueError(f"out has shape {out.shape}, not {(stop - start, channel_stop - channel_start)}")
+        shape = (stop - start, len(range(channel_start, channel_stop, channel_step)))
+        if out.shape != shape:
+            raise ValueError(f"out has shape {out.shape}, not {shape}")
+        channels = slice(channel_start, channel_stop, channel_step)
+        for path, size_bytes, modified_ns in self.files():
+            check_unchanged(path, size_bytes, modified_ns)
         with self._lock:
-            for path, size_bytes, modified_ns in self.files():
-                check_unchanged(path, size_bytes, modified_ns)
             handle = self._opened()
-            filled = start
-            for first, stored, length in self._pieces:
-                low, high = max(start, first), min(stop, first + length)
-                if low >= high:
-                    continue
-                out[filled - start:low - start] = 0
-                self._read_guarded(handle, (stored + low - first, stored + high - first),
-                                   slice(channel_start, channel_stop), out[low - start:high - start])
-                filled = high
-            out[filled - start:] = 0
+            if not self._side_by_side(handle):
+                self._fill(handle, start, stop, channels, out)
+                return
+        self._fill(handle, start, stop, channels, out)
+
+    def _fill(self, handle: Any, start: int, stop: int, channels: slice, out: NDArray[Any]) -> None:
+        """Stored pieces where there are some, zeros between them."""
+        filled = start
+        for first, stored, length in self._pieces:
+            low, high = max(start, first), min(stop, first + length)
+            if low >= high:
+                continue
+            out[filled - start:low - start] = 0
+            self._read_guarded(handle, (stored + low - first, stored + high - first), channels,
+                               out[low - start:high - start])
+            filled = high
+        out[filled - start:] = 0
 
     def _opened(self) -> Any:
         if self._handle is not None and self._process != os.getpid():

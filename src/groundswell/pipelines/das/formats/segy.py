@@ -128,7 +128,7 @@ class SegyReader(Reader):
                      out: NDArray[Any]) -> None:
         file, header = handle
         length = (stop - start) * header.dtype.itemsize
-        for column, trace in enumerate(range(channels.start, channels.stop)):
+        for column, trace in enumerate(range(channels.start, channels.stop, channels.step)):
             offset = header.first_byte + trace * header.trace_bytes + _TRACE_HEADER + start * header.dtype.itemsize
             raw = os.pread(file.fileno(), length, offset)
             if len(raw) != length:

@@ -235,7 +235,7 @@ class TdmsReader(Reader):
         dtype, values = np.dtype(layout.dtype), segment.values
         for chunk in range(span[0] // values, (span[1] - 1) // values + 1):
             low, high = max(span[0], chunk * values), min(span[1], (chunk + 1) * values)
-            for column, channel in enumerate(range(channels.start, channels.stop)):
+            for column, channel in enumerate(range(channels.start, channels.stop, channels.step)):
                 at = (chunk * layout.channels + channel) * values + low - chunk * values
                 raw = _exactly(file, (high - low) * dtype.itemsize, segment.offset + at * dtype.itemsize)
                 out[low - span[0]:high - span[0], column] = np.frombuffer(raw, dtype)

@@ -109,7 +109,7 @@ class PretrainSetup:
         def load(chosen: NDArray[np.int64], shuffle: bool) -> Loader:
             order = Order(chosen, train.batch_size, train.seed, shuffle=shuffle, rank=rank, world=world)
             return Loader(source_of(recipe, learnt), order, {}, device=device, threads=recipe.loader.threads,
-                          prefetch_batches=recipe.loader.prefetch_batches)
+                          prefetch_batches=recipe.loader.prefetch_batches, workers=recipe.loader.workers)
 
         batches = load(rows, True)
         return Setup(make_task(recipe, train.epochs * batches.batches), batches, load(some, False))
