@@ -47,7 +47,7 @@ OWN = {"rtdetr": [], "yolo": ["augment.mosaic=0.5", "augment.scale=0.5", "augmen
 CLIPS: dict[str, Any] = {"seed": 11, "clips": 120, "frames": 5, "size": (256, 256), "hard": 0.1, "animals": (1, 4)}
 TARGET, MINUTES = 0.5, 90
 VIDEOS, FRAMES = 24, 80
-FOLLOWED = {"activation": 0.45, "min_hits": 3}
+FOLLOWED = {"activation": 0.4, "min_hits": 4, "buffer_s": 2.0}
 """Chosen on 24 other films (seeds 600 to 623)."""
 
 
