@@ -9,14 +9,15 @@ import os
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from groundswell.core.errors import InputError
 
 
-class CsvLog:
-    """A CSV file that grows by rows, a line at a time, and can be cut back to an earlier length.
+class _TextLog:
+    """A file that grows by whole lines and can be cut back to an earlier length; not there before its first line.
 
     Args:
         path: the file.
@@ -27,17 +28,49 @@ class CsvLog:
     """
 
     def __init__(self, path: Path, length: int = 0) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Unbuffered: a row is in the file when it is written, and closing has nothing left to fail at.
-        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - closed by close
-        if os.path.getsize(path) < length:
-            there = os.path.getsize(path)
-            self._file.close()
+        self._path = path
+        self._file: FileIO | None = None
+        there = path.stat().st_size if path.exists() else 0
+        if there < length:
             raise InputError(f"The log has {there} bytes, but the checkpoint was written when it had {length}",
                              where=path, fix="Put the log back as it was, or train again in another folder")
-        self._file.truncate(length)
-        self._file.seek(0)
-        self._columns = self._file.readline().decode().rstrip("\n").split(",") if length else []
+        if there and not length:
+            path.unlink()
+        elif there > length:
+            os.truncate(path, length)
+
+    def _open(self) -> FileIO:
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            # Unbuffered: a line is in the file when it is written, and closing has nothing left to fail at.
+            self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115 - closed by close
+        return self._file
+
+    def _append(self, line: str) -> None:
+        data = f"{line}\n".encode()
+        if self._open().write(data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+
+    def sync(self) -> int:
+        """Bring what was written to the disk; the length in bytes."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+        return self._path.stat().st_size if self._path.exists() else 0
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+class CsvLog(_TextLog):
+    """A CSV file, there from the start: its first row names the columns. Arguments and errors as for every log."""
+
+    def __init__(self, path: Path, length: int = 0) -> None:
+        super().__init__(path, length)
+        self._open()
+        with open(path, encoding="utf-8") as file:
+            self._columns = file.readline().rstrip("\n").split(",") if length else []
 
     def write(self, row: Mapping[str, float | int | str]) -> None:
         """Append a row; the first one of a file names the columns."""
@@ -47,41 +80,9 @@ class CsvLog:
         # repr gives the shortest text that reads back as the same float: equal numbers, equal bytes.
         self._append(",".join(_text(row[name]) for name in self._columns))
 
-    def _append(self, line: str) -> None:
-        data = f"{line}\n".encode()
-        if self._file.write(data) != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
 
-    def sync(self) -> int:
-        """Bring what was written to the disk; the length in bytes."""
-        os.fsync(self._file.fileno())
-        return os.fstat(self._file.fileno()).st_size
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-class LineLog:
-    """A file of JSON lines that can be cut back; it is not there before its first line.
-
-    Args:
-        path: the file.
-        length: bytes of it that stay; everything after them is cut off.
-
-    Raises:
-        InputError: the file is shorter than that.
-    """
-
-    def __init__(self, path: Path, length: int = 0) -> None:
-        self._path, there = path, path.stat().st_size if path.exists() else 0
-        if there < length:
-            raise InputError(f"The log has {there} bytes, but the checkpoint was written when it had {length}",
-                             where=path, fix="Put the log back as it was, or train again in another folder")
-        if there and not length:
-            path.unlink()
-        elif there > length:
-            os.truncate(path, length)
+class LineLog(_TextLog):
+    """A file of JSON lines, for what most fits have nothing of. Arguments and errors as for every log."""
 
     def lines(self) -> list[dict[str, Any]]:
         """What is in it."""
@@ -90,18 +91,7 @@ class LineLog:
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Append a line."""
-        data = (json.dumps(line, ensure_ascii=False) + "\n").encode()
-        with open(self._path, "ab", buffering=0) as file:
-            if file.write(data) != len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-
-    def sync(self) -> int:
-        """Bring what was written to the disk; the length in bytes."""
-        if not self._path.exists():
-            return 0
-        with open(self._path, "rb") as file:
-            os.fsync(file.fileno())
-            return os.fstat(file.fileno()).st_size
+        self._append(json.dumps(line, ensure_ascii=False))
 
 
 def _text(value: float | int | str) -> str:
@@ -176,12 +166,14 @@ class RunLogs:
         self._timing.sync()
         if self._board is not None:
             self._board.flush()
-        return {**{name: log.sync() for name, log in self._csv.items()},
-                "quarantine.jsonl": self.quarantine.sync(), "setbacks.jsonl": self.setbacks.sync()}
+        return {name: log.sync() for name, log in self._kept().items()}
 
     def close(self) -> None:
         """Close all files."""
-        for log in (*self._csv.values(), self._timing):
+        for log in (*self._kept().values(), self._timing):
             log.close()
         if self._board is not None:
             self._board.close()
+
+    def _kept(self) -> dict[str, CsvLog | LineLog]:
+        return {**self._csv, "quarantine.jsonl": self.quarantine, "setbacks.jsonl": self.setbacks}

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, distributed, nn
+from torch import Tensor
 
 from groundswell.core.errors import FailureError, InputError
 from groundswell.core.seeds import derive_seed
@@ -23,6 +23,8 @@ from groundswell.train.checkpoint import CheckpointFolder
 from groundswell.train.launch import Stop
 from groundswell.train.logs import RunLogs
 from groundswell.train.objective import Objective, Sealed
+from groundswell.train.optimisers import make_optimiser
+from groundswell.train.processes import Processes
 from groundswell.train.quarantine import Quarantine
 from groundswell.train.recipe import TrainRecipe
 from groundswell.train.schedule import Schedule
@@ -37,18 +39,6 @@ FREE_KEYS = {"accelerator", "threads", "tensorboard", "keep", "checkpoint_every"
              "checkpoint_epochs", "folds_at_once", "nan_retries"}
 """Keys of the recipe that may change between a checkpoint and its resuming: results depend on them by rounding at most
 (accelerator, threads), not at all, or only once a fit has failed (nan_retries)."""
-
-
-def _optimiser(parameters: list[nn.Parameter], recipe: TrainRecipe) -> torch.optim.Optimizer:
-    # Fused steps are exact and much faster, but do their own unscaling with float16, which clipping cannot follow.
-    fused = recipe.precision != "16"
-    if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused)
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
-    return torch.optim.SGD([group for group in groups if group["params"]], recipe.learning_rate,
-                           momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=fused)
 
 
 class Training:
@@ -66,14 +56,14 @@ class Training:
     def __init__(self, fabric: Fabric, parts: Setup, recipe: TrainRecipe, folder: Path, stop: Stop,
                  checkpoints: CheckpointFolder | None) -> None:
         self.fabric, self.parts, self.recipe, self.folder, self.stop = fabric, parts, recipe, folder, stop
-        self.checkpoints = checkpoints
+        self.checkpoints, self.processes = checkpoints, Processes(fabric)
         self.logs: RunLogs | None = None
         self.task, self.place = parts.task.train(), Place()
         self.sums: Sums = {}
-        self.batches = self._agreed_batches()
+        self.batches = self.processes.agreed_batches(parts)
         self.schedule = Schedule(recipe, recipe.epochs * math.ceil(self.batches / recipe.accumulate))
         parameters = [p for p in self.task.parameters() if p.requires_grad]
-        self.raw = _optimiser(parameters, recipe)
+        self.raw = make_optimiser(parameters, recipe)
         self.model, self.optimiser = fabric.setup(Objective(self.task), self.raw)
         self.parameters = parameters
         self.generator = torch.Generator(fabric.device)
@@ -120,7 +110,7 @@ class Training:
         losses = torch.stack([loss * weight for loss, weight, _ in self._group]).sum()
         weight = torch.stack([weight for _, weight, _ in self._group]).sum()
         facts = torch.tensor([self._crc(), float(len(self.quarantine.found))], dtype=torch.float64)
-        seen = self._summed(torch.cat([torch.stack([losses, weight]), facts.to(losses.device)]))
+        seen = self.processes.summed(torch.cat([torch.stack([losses, weight]), facts.to(losses.device)]))
         scale = (samples * self.fabric.world_size / seen[1].clamp(min=1e-12)).float()
         if scale.device.type != "cpu" or float(scale) != 1:  # a pass over all gradients; asking costs nothing on a CPU
             torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], scale)
@@ -139,7 +129,7 @@ class Training:
         else:
             self._forgo_step()
         self.optimiser.zero_grad()
-        self._share_buffers()
+        self.processes.share_buffers(self.task)
         self._samples += weights
         self._end_step(index, total / max(weights, 1e-12), length, rate, int(crcs))
 
@@ -160,7 +150,7 @@ class Training:
         self._group.append((nothing, nothing, batch["row"].clone()))
         if last:
             facts = torch.tensor([self._crc(), float(len(self.quarantine.found))], dtype=torch.float64)
-            crcs, skipped = self._summed(facts.to(self.fabric.device)).tolist()
+            crcs, skipped = self.processes.summed(facts.to(self.fabric.device)).tolist()
             if skipped:
                 self._note_skipped("train")
             rate = self.schedule.rate(self.place.step) * self.place.slowed
@@ -172,7 +162,7 @@ class Training:
         Raises:
             FailureError: there are too many.
         """
-        found = [item for share in self._gathered(self.quarantine.taken()) for item in share]
+        found = [item for share in self.processes.gathered(self.quarantine.taken()) for item in share]
         entries = self.quarantine.entries(found, part=part, epoch=self.place.epoch + 1, step=self.place.step + 1)
         if self.logs is not None:
             for entry in entries:
@@ -191,26 +181,12 @@ class Training:
             return
         suspects = [rows.tolist() for loss, _, rows in self._group if not torch.isfinite(loss)]
         mine = suspects or ([rows.tolist() for _, _, rows in self._group] if math.isfinite(total) else [])
-        rows = [row for part in self._gathered(mine) for group in part for row in group]
+        rows = [row for part in self.processes.gathered(mine) for group in part for row in group]
         what = "gradient" if math.isfinite(total) else "loss"
         raise NotFiniteError(f"The {what} of epoch {self.place.epoch + 1}, step {self.place.step + 1} is not a finite "
                              f"number; no weights of it were kept", step=self.place.step, rows=rows,
                              where=f"rows {rows[:64]} of the sample table",
                              fix="Look at these samples for NaN or infinite values, or lower train.learning_rate")
-
-    def _share_buffers(self) -> None:
-        """Give every process the running statistics of the first one, so that one copy is all a checkpoint needs."""
-        if self.fabric.world_size == 1:
-            return
-        named = [value for name, value in self.task.state_dict(keep_vars=True).items()
-                 if not isinstance(value, nn.Parameter)]
-        for dtype in {value.dtype: None for value in named}:
-            alike = [value for value in named if value.dtype == dtype]
-            flat = torch.cat([value.reshape(-1) for value in alike])
-            distributed.broadcast(flat, 0)
-            pieces = torch.split(flat, [value.numel() for value in alike])
-            for value, new in zip(alike, pieces, strict=True):
-                value.copy_(new.view_as(value))
 
     # -- validation and the end of an epoch --------------------------------------------------------------------------
 
@@ -236,7 +212,7 @@ class Training:
         count = torch.tensor(float(len(self.quarantine.found)), dtype=torch.float64, device=self.fabric.device)
         if most is not None:
             self.quarantine.taken()  # only a first look, before it is known what an earlier process has written down
-        elif float(self._summed(count)):
+        elif float(self.processes.summed(count)):
             self._note_skipped("validation")
         return self._metrics(sums)
 
@@ -264,6 +240,9 @@ class Training:
             self.save()
         self.write_best()
 
+    def _metrics(self, sums: Sums) -> dict[str, float]:
+        return self.task.metrics({name: self.processes.summed(value).cpu() for name, value in sums.items()})
+
     def monitored(self, validation: dict[str, float]) -> float:
         """The value that the best epoch is chosen by.
 
@@ -285,7 +264,7 @@ class Training:
 
     def save(self) -> None:
         """Write a checkpoint of the present state."""
-        shares = self._gathered({"sums": self.sums, "generators": generators()})
+        shares = self.processes.gathered({"sums": self.sums, "generators": generators()})
         self._kept = (self.place.epoch, self.place.batch, self.place.step)
         if self.checkpoints is None or self.logs is None:
             return
@@ -373,7 +352,7 @@ class Training:
             TrainingStopped: of the kind that goes with the signal.
         """
         asked = torch.tensor([float(self.stop() == number) for number in STOPS], device=self.fabric.device)
-        numbers = [number for number, count in zip(STOPS, self._summed(asked).tolist(), strict=True) if count]
+        numbers = [number for number, count in zip(STOPS, self.processes.summed(asked).tolist(), strict=True) if count]
         if not numbers:
             return
         place = self.place
@@ -384,28 +363,3 @@ class Training:
         raise STOPS[numbers[0]](f"Training stopped by signal {numbers[0]} after step {place.step} "
                                 f"(epoch {place.epoch + (place.batch > 0)}); {kept}",
                                 where=self.folder, fix="'groundswell resume RUN' goes on from there")
-
-    # -- all processes -----------------------------------------------------------------------------------------------
-
-    def _agreed_batches(self) -> int:
-        counts = self._gathered((self.parts.train.batches, self.parts.validation.batches))
-        if len(set(counts)) > 1 or not all(min(count) > 0 for count in counts):
-            raise InputError(f"Every process needs the same number of batches, at least 1, to train and to validate; "
-                             f"they have {sorted(set(counts))}")
-        return int(counts[0][0])
-
-    def _metrics(self, sums: Sums) -> dict[str, float]:
-        return self.task.metrics({name: self._summed(value).cpu() for name, value in sums.items()})
-
-    def _summed(self, value: Tensor) -> Tensor:
-        if self.fabric.world_size > 1:
-            value = value.clone()
-            distributed.all_reduce(value)
-        return value
-
-    def _gathered(self, value: Any) -> list[Any]:
-        if self.fabric.world_size == 1:
-            return [value]
-        values: list[Any] = [None] * self.fabric.world_size
-        distributed.all_gather_object(values, value)
-        return values
