@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 BATCH, SAMPLES, CHANNELS, MARGIN = 16, 1024, 1000, 50
 ROUNDS = 4
+COMPILE_S = 150
 
 
 def _by_sample(windows: NDArray[Any], state: np.random.Generator) -> NDArray[np.float32]:
@@ -82,12 +85,21 @@ def preprocessing(work: Path) -> list[dict[str, Any]]:
 def _compiled(prepare: torch.nn.Module) -> tuple[Callable[..., Any] | None, float]:
     """The preparation compiled, and how long that took; ``None`` where it cannot be done."""
     started = time.perf_counter()
+
+    def too_long(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"it takes more than {COMPILE_S} s")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(COMPILE_S)
     try:
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")
             compiled = torch.compile(prepare)
             compiled(torch.zeros(BATCH, SAMPLES, CHANNELS, dtype=torch.int16))
         return compiled, time.perf_counter() - started
-    except Exception as error:  # a missing C compiler, mostly; the benchmark goes on without
+    except Exception as error:  # no C compiler, or no patience; the benchmark goes on without
         print(f"   not compiled: {type(error).__name__}: {str(error).splitlines()[0][:100]}")
         return None, 0.0
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.signal import freqz
 
 from groundswell.core.errors import InputError
+from groundswell.pipelines.das import preprocess
 from groundswell.pipelines.das.preprocess import Preprocess, crop, design_filter
 from groundswell.pipelines.das.recipe import PreprocessRecipe
 
@@ -109,6 +110,21 @@ def test_loud_and_dead_channels_do_not_set_the_scale():
     quiet = prepared(x, scaling="window").x_bct[0, 0]
     x[:, :, 5:] *= 1000
     assert torch.allclose(prepared(x, scaling="window").x_bct[0, 0], quiet, rtol=0.3, atol=1e-3)
+
+
+@pytest.mark.parametrize("recipe", [{}, {"scaling": "window", "decimate": 2, "average_channels": 3}])
+def test_a_few_windows_at_a_time_is_the_same_as_all_at_once(monkeypatch, recipe):
+    x = noise(batch=7) + 5.0
+    x[2, :, 3], x[4, 200:] = 0.0, 0.0
+    with torch.enable_grad():
+        whole = prepared(x, **recipe)
+    monkeypatch.setattr(preprocess, "PIECE_BYTES", 2 * 4 * x[0].numel())
+    with torch.no_grad():
+        assert [part.start for part in preprocess.pieces(x)] == [0, 2, 4, 6]
+        parts = prepared(x, **recipe)
+        assert prepared(x[:0], **recipe).x_bct.shape == (0, *whole.x_bct.shape[1:])
+    assert torch.allclose(parts.x_bct, whole.x_bct, atol=1e-5)
+    assert torch.equal(parts.alive_bc, whole.alive_bc) and torch.equal(parts.valid_bt, whole.valid_bt)
 
 
 def test_int16_is_taken():

@@ -11,6 +11,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from groundswell.core.errors import InputError
 from groundswell.core.recipe import build_recipe
+from groundswell.pipelines.das import preprocess
 from groundswell.pipelines.das.augment import augment, change_fibre, draw_starts
 from groundswell.pipelines.das.predictor import Predictor
 from groundswell.pipelines.das.preprocess import Prepared
@@ -186,7 +187,14 @@ def prepared(samples=400, channels=5, length=80):
     return Prepared(x * alive[:, :, None] * valid[:, None], alive, valid)
 
 
-def test_noise_and_amplitude():
+@pytest.mark.parametrize("piece_bytes", [2**23, 2000])
+def test_noise_and_amplitude(monkeypatch, piece_bytes):
+    monkeypatch.setattr(preprocess, "PIECE_BYTES", piece_bytes)
+    with torch.no_grad():
+        check_noise_and_amplitude()
+
+
+def check_noise_and_amplitude():
     window = prepared()
     loud = augment(AugmentRecipe(noise_level=0.0, amplitude_scale_range=(0.9, 1.1)), window, generator()).x_bct
     factor = (loud.flatten(1).norm(dim=1) / window.x_bct.flatten(1).norm(dim=1))
@@ -199,6 +207,9 @@ def test_noise_and_amplitude():
     assert 0.4 < changed.float().mean() < 0.6
     assert added[changed][:, :3, :70].std() == pytest.approx(0.05, rel=0.05)
     assert not added[:, 3].any() and not added[:, :, 70:].any()
+    both = augment(AugmentRecipe(probability=1.0), window, generator()).x_bct
+    again = augment(AugmentRecipe(probability=1.0), window, generator()).x_bct
+    assert torch.equal(both, again) and (both != window.x_bct)[:, 0, :70].all()
 
 
 def test_changed_fibres_are_parts_of_the_fibre():

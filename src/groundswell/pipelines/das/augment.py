@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from groundswell.pipelines.das.preprocess import Prepared
+from groundswell.pipelines.das.preprocess import Prepared, pieces
 from groundswell.pipelines.das.recipe import AugmentRecipe
 
 
@@ -69,17 +69,26 @@ def augment(recipe: AugmentRecipe, window: Prepared, generator: torch.Generator)
 
     Noise is Gaussian, in proportion to the window's own root mean square, on real channels and time samples only.
     """
-    x_bct = window.x_bct
+    x_bct, alive_bc, valid_bt = window
     chosen_noise_b, chosen_amplitude_b, share_b = _draw(3, x_bct, generator)
-    real_bct = window.alive_bc[:, :, None] & window.valid_bt[:, None, :]
-    count_b = real_bct.sum(dim=(1, 2)).clamp(min=1)
-    rms_b = (x_bct.square().sum(dim=(1, 2)) / count_b).sqrt()
-    level_b = torch.where(chosen_noise_b < recipe.probability, recipe.noise_level * rms_b, 0.0)
-    noise = torch.randn(x_bct.shape, generator=generator, device=x_bct.device, dtype=x_bct.dtype)
-    x_bct = x_bct + real_bct * noise * level_b[:, None, None]
+    count_b = (alive_bc.sum(dim=1) * valid_bt.sum(dim=1)).clamp(min=1)
+    level_b = torch.where(chosen_noise_b < recipe.probability, recipe.noise_level, 0.0)
     low, high = recipe.amplitude_scale_range
     factor_b = torch.where(chosen_amplitude_b < recipe.probability, low + (high - low) * share_b, 1.0)
-    return window._replace(x_bct=x_bct * factor_b[:, None, None])
+    made_bct = torch.empty_like(x_bct)
+    for part in pieces(x_bct):
+        x = x_bct[part]
+        if x.device.type == "cpu" and not level_b[part].any():  # to ask would make another device wait
+            torch.mul(x, factor_b[part, None, None], out=made_bct[part])
+            continue
+        # Noise first, in its own place: it is as large as the windows.
+        made = made_bct[part].normal_(generator=generator)
+        rms_b = torch.linalg.vector_norm(x, dim=(1, 2)) / count_b[part].sqrt()
+        made *= (level_b[part] * rms_b)[:, None, None] * alive_bc[part, :, None]
+        made *= valid_bt[part, None, :]
+        made += x
+        made *= factor_b[part, None, None]
+    return window._replace(x_bct=made_bct)
 
 
 def _draw(times: int, like_b: Tensor, generator: torch.Generator) -> Tensor:

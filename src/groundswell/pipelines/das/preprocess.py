@@ -26,6 +26,8 @@ ATTENUATION_DB = 60.0
 """Of the stop band of every filter."""
 PINNED = 0.7
 """Share of a window's time samples at the largest or smallest value above which a channel counts as saturated."""
+PIECE_BYTES = 2**23
+"""Of windows that go through all steps together on a CPU."""
 _OUTPUTS_PER_STEP = 16
 _LARGEST = 3.0e38
 _ROUNDING = 1e-5
@@ -52,6 +54,20 @@ def crop(x_btc: Tensor, samples: int, start_b: Tensor | None = None) -> Tensor:
         return x_btc[:, margin : margin + samples]
     time_bt = start_b[:, None] + torch.arange(samples, device=x_btc.device)
     return x_btc[torch.arange(x_btc.shape[0], device=x_btc.device)[:, None], time_bt]
+
+
+def pieces(x: Tensor) -> list[slice]:
+    """Which windows of a batch, its first axis, go through all steps together.
+
+    On a CPU a few at a time: what one step hands to the next then stays in the caches, which is three times as fast as
+    sending all of a batch through memory again and again. All at once on other devices, where gradients are wanted
+    and while a graph is recorded.
+    """
+    recorded = torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export()
+    if recorded or x.device.type != "cpu" or torch.is_grad_enabled():
+        return [slice(None)]
+    many = max(1, PIECE_BYTES // max(1, 4 * x.shape[1] * x.shape[2]))
+    return [slice(first, first + many) for first in range(0, x.shape[0], many)] or [slice(None)]
 
 
 class Preprocess(nn.Module):
@@ -95,8 +111,24 @@ class Preprocess(nn.Module):
 
     def forward(self, x_btc: Tensor) -> Prepared:
         """Prepare windows as recorded: real dtype, (b, ``samples``, c), NaN and infinities counted as zero."""
+        parts = pieces(x_btc)
+        if len(parts) == 1:
+            return self._prepared(x_btc)
+        channels = self.channels_out(x_btc.shape[2])
+        out_bct = x_btc.new_empty((x_btc.shape[0], channels, self.samples_out), dtype=torch.float32)
+        masks = []
+        for part in parts:
+            made = self._prepared(x_btc[part])
+            out_bct[part] = made.x_bct
+            masks.append((made.alive_bc, made.valid_bt))
+        alive_bc, valid_bt = (torch.cat(found) for found in zip(*masks, strict=True))
+        return Prepared(out_bct, alive_bc, valid_bt)
+
+    def _prepared(self, x_btc: Tensor) -> Prepared:
+        floating = x_btc.is_floating_point()
         x_btc = x_btc.to(torch.float32)
-        x_btc = torch.nan_to_num(x_btc, nan=0.0, posinf=0.0, neginf=0.0)
+        if floating:
+            x_btc = torch.nan_to_num(x_btc, nan=0.0, posinf=0.0, neginf=0.0)
         size_bt = torch.maximum(x_btc.amax(dim=2), -x_btc.amin(dim=2))
         valid_bt = _inside(size_bt > 0)
         mean_bc = x_btc.sum(dim=1) / valid_bt.sum(dim=1).clamp(min=1)[:, None]
