@@ -14,10 +14,10 @@ from groundswell.pipelines.marine.recipe import MarineRecipe
 from groundswell.pipelines.marine.simulate.simulating import simulate_set
 
 ENGINES = {"rtdetr": "rtdetrv2_nano", "yolo": "yolov8n"}
-SEED = 1
-PRETRAIN = {"epochs": 60, "batch_size": 64, "size": 64, "hidden_dim": 512, "projection_dim": 128, "crop": 0.15,
-            "learning_rate": 2e-3}
-"""300 steps of small views: minutes on a core."""
+SEED = 2
+PRETRAIN = {"epochs": 60, "batch_size": 64, "size": 96, "hidden_dim": 512, "projection_dim": 128, "crop": 0.15,
+            "learning_rate": 5e-4}
+"""300 steps of small views: minutes on a core. Chosen on images of another seed (1)."""
 
 
 def pretraining(work: Path) -> Rows:
