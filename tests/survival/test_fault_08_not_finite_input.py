@@ -20,6 +20,7 @@ from toy import make_recipe, results
 
 from groundswell.core.errors import FailureError, InputError
 from groundswell.train.fit import fit
+from groundswell.train.logs import LineLog
 from groundswell.train.quarantine import unusable
 
 RECIPE = make_recipe(checkpoint_every_steps=3)
@@ -84,6 +85,22 @@ def test_more_than_may_be_skipped_end_the_fit(tmp_path) -> None:
     fit(FaultySetup(RECIPE, nan=(3, 17, 40), policy="skip", most=3), RECIPE, tmp_path, resume=True, quiet=True)
     fit(FaultySetup(RECIPE, nan=(3, 17, 40), policy="skip", most=3), RECIPE, tmp_path / "whole", quiet=True)
     assert results(tmp_path) == results(tmp_path / "whole")
+
+
+def test_the_journal_names_also_the_ones_that_were_too_many(tmp_path) -> None:
+    setup = FaultySetup(RECIPE, nan=(3, 17, 40), policy="skip", most=0)
+    with pytest.raises(FailureError, match="bad_windows_most allows 0"):
+        fit(setup, RECIPE, tmp_path, quiet=True)
+    assert journal(tmp_path)
+
+
+def test_a_journal_holds_any_path(tmp_path) -> None:
+    log = LineLog(tmp_path / "quarantine.jsonl")
+    lines = [{"record": "a\u2028b\x85c"}, {"record": os.fsdecode(b"a\xff.h5")}]
+    for line in lines:
+        log.write(line)
+    log.close()
+    assert log.lines() == lines
 
 
 def test_a_fit_that_was_stopped_by_one_goes_on_when_it_may_be_skipped(tmp_path) -> None:

@@ -10,12 +10,15 @@ import signal
 from pathlib import Path
 
 import pytest
+import toy
 from processes import end, start, start_group, wait_for_steps
-from toy import ToySetup, make_recipe, results
+from toy import ToySetup, ToyTask, make_recipe, results
 
 from groundswell.core.errors import FailureError
+from groundswell.train import training
 from groundswell.train.checkpoint import read_checkpoint
 from groundswell.train.fit import fit
+from groundswell.train.weights import read_weights
 
 RECIPE = make_recipe(checkpoint_every_steps=3, keep=100)
 POISON = (("poison", 17),)
@@ -64,6 +67,53 @@ def test_a_fit_without_a_checkpoint_begins_again(tmp_path) -> None:
     recipe = make_recipe(checkpoint_epochs=0, epochs=1)
     fit(ToySetup(recipe, options=POISON), recipe, tmp_path, quiet=True)
     assert [line["back_to_step"] for line in setbacks(tmp_path)] == [0]
+
+
+def test_setbacks_between_two_checkpoints_are_all_written_down(tmp_path) -> None:
+    recipe = make_recipe(checkpoint_epochs=0, epochs=2)
+    fit(ToySetup(recipe, options=POISON), recipe, tmp_path, quiet=True)
+    assert [(line["setback"], line["back_to_step"]) for line in setbacks(tmp_path)] == [(1, 0), (2, 0)]
+
+
+class Scripted(ToyTask):
+    """The first try is best in its third epoch and fails in the fourth; the second try never gets as far."""
+
+    tries = 0
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        Scripted.tries += 1
+        self.first, self.now = Scripted.tries == 1, 0
+
+    def epoch(self, number) -> None:
+        self.now = number
+
+    def forward(self, batch, generator=None):
+        loss, sums = super().forward(batch, generator)
+        return (loss * math.nan if self.training and self.first and self.now == 3 else loss), sums
+
+    def metrics(self, sums):
+        later = 0.7 if self.first else 0.4
+        return {**super().metrics(sums), "accuracy": {0: 0.6, 1: 0.5}.get(self.now, later)}
+
+
+def test_a_fit_that_goes_back_takes_the_best_weights_back_too(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(toy, "ToyTask", Scripted)
+    Scripted.tries = 0
+    recipe = make_recipe(epochs=4, checkpoint_epochs=2)
+    result = fit(ToySetup(recipe), recipe, tmp_path, quiet=True)
+    assert (Scripted.tries, result.best_epoch, result.best_value) == (2, 1, 0.6)
+    _, facts = read_weights(result.best)
+    assert (facts["epoch"], facts["metrics"]["val_accuracy"]) == (1, 0.6)
+    assert [path.name for path in result.best.parent.iterdir()] == ["best.safetensors"]
+
+
+def test_weights_that_are_not_those_of_the_best_epoch_are_not_delivered(tmp_path, monkeypatch) -> None:
+    # As after a lost checkpoint, where going on from the one before gives other weights.
+    recipe = make_recipe(epochs=2)
+    monkeypatch.setattr(training, "facts_of", lambda path: {})
+    with pytest.raises(FailureError, match="weights of the best epoch"):
+        fit(ToySetup(recipe), recipe, tmp_path, quiet=True)
 
 
 def test_after_three_setbacks_it_fails_and_names_the_row_that_they_share(tmp_path) -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import os
 import random
 import shutil
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from processes import end, start, start_group, wait_for_steps
 from toy import ToySetup, make_recipe, results
 
 from groundswell.core.errors import InputError
+from groundswell.train import launch
 from groundswell.train.checkpoint import read_checkpoint
 from groundswell.train.fit import fit
+from groundswell.train.signals import Interrupted, interruptible
 
 RECIPE = make_recipe(checkpoint_every_steps=3, accumulate=1)
 ACCUMULATING = make_recipe(checkpoint_every_steps=2, accumulate=3, scheduler="cosine", precision="bf16")
@@ -293,3 +297,44 @@ def test_processes_that_fit_starts_itself(tmp_path) -> None:
     assert end(process, 200) == 143
     assert run_group(setup, tmp_path / "own") == [0, 0]
     assert results(tmp_path / "own") == results(tmp_path / "whole")
+
+
+def test_a_log_that_is_too_short_is_told_before_anything_is_taken_back(tmp_path) -> None:
+    recipe = make_recipe(epochs=3)
+    fit(ToySetup(recipe), recipe, tmp_path, quiet=True)
+    before = sorted((tmp_path / "checkpoints").glob("*.ckpt"))
+    os.truncate(tmp_path / "logs" / "steps.csv", 50)
+    kept = (tmp_path / "logs" / "epochs.csv").read_bytes()
+    with pytest.raises(InputError, match=r"The log has 50 bytes.*steps\.csv"):
+        fit(ToySetup(recipe), recipe, tmp_path, resume=before[0], quiet=True)
+    assert sorted((tmp_path / "checkpoints").glob("*.ckpt")) == before
+    assert (tmp_path / "logs" / "epochs.csv").read_bytes() == kept
+
+
+def test_a_signal_while_processes_are_started_leaves_none_behind(monkeypatch) -> None:
+    alive: list[object] = []
+
+    class Process:
+        exitcode = None
+
+        def __init__(self, **_given) -> None: ...
+
+        def start(self) -> None:
+            alive.append(self)
+            if len(alive) == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def is_alive(self) -> bool:
+            return self in alive
+
+        def kill(self) -> None:
+            alive.remove(self)
+
+        def join(self) -> None: ...
+
+    spawn = multiprocessing.get_context("spawn")
+    context = SimpleNamespace(Value=spawn.Value, Pipe=spawn.Pipe, Process=Process)
+    monkeypatch.setattr(launch.multiprocessing, "get_context", lambda kind: context)
+    with pytest.raises(Interrupted), interruptible():
+        launch.launch(print, None, make_recipe(devices=2))
+    assert not alive

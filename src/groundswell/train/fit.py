@@ -18,7 +18,7 @@ from groundswell.core.progress import Progress, progress
 from groundswell.core.seeds import derive_seed, seed_everything
 from groundswell.train.checkpoint import CheckpointFolder, full_disk, read_checkpoint
 from groundswell.train.launch import Stop, launch
-from groundswell.train.logs import RunLogs
+from groundswell.train.logs import RunLogs, check_lengths
 from groundswell.train.recipe import TrainRecipe
 from groundswell.train.setbacks import NotFiniteError, Setback, set_back
 from groundswell.train.setup import MakeSetup
@@ -123,7 +123,7 @@ def _try(fabric: Fabric, stop: Stop, job: _Job, checkpoints: CheckpointFolder | 
         try:
             _loop(training, job)
         except NotFiniteError as error:
-            return set_back(training.place, error, job.recipe.nan_retries)
+            return set_back(training.place, error, job.recipe.nan_retries, training.setbacks)
         return training.place
 
 
@@ -174,11 +174,14 @@ def _open_logs(training: Training, checkpoints: CheckpointFolder, state: dict[st
     """In the process that writes: what lies after the checkpoint at ``path`` is taken back."""
     recipe = training.recipe
     checkpoints.check_space(training.state(), recipe.epochs)
+    folder, lengths = training.folder / "logs", state["logs"] if state else {}
+    check_lengths(folder, lengths)  # before anything is taken back
     checkpoints.forget_after(path)
-    training.logs = RunLogs(training.folder / "logs", state["logs"] if state else None, epochs=training.place.epoch,
-                            step=training.place.step, tensorboard=recipe.tensorboard)
+    training.logs = RunLogs(folder, lengths, epochs=training.place.epoch, step=training.place.step,
+                            tensorboard=recipe.tensorboard)
     stack.callback(training.logs.close)
     training.write_best()
+    training.settle_best()
 
 
 def _open_folder(job: _Job) -> CheckpointFolder:
@@ -187,7 +190,7 @@ def _open_folder(job: _Job) -> CheckpointFolder:
         raise InputError("Only a checkpoint of the folder that is trained in can be resumed", where=job.resume,
                          fix=f"Name one of {folder}")
     checkpoints = CheckpointFolder(folder, keep=job.recipe.keep, every=job.recipe.checkpoint_every, report=_say)
-    for left in (job.folder / BEST).parent.glob(f".{BEST.stem}-*.part*"):  # of a process that was killed while writing
+    for left in (job.folder / BEST).parent.glob(".*.part*"):  # of a process that was killed while writing
         left.unlink()
     if not job.resume and (checkpoints.paths() or (job.folder / "logs" / "steps.csv").exists()):
         checkpoints.close()

@@ -195,6 +195,10 @@ class _Workers:
                 send.close()
                 self._processes.append(process)
                 self._answers.append(receive)
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)  # a signal that came meanwhile is told of here
+        except BaseException:
+            self._end()
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
@@ -207,17 +211,20 @@ class _Workers:
             with StopRequest(self._ask):
                 reports = self._reports()
         finally:
-            for process in self._processes:
-                if process.is_alive():
-                    process.kill()
-                process.join()
-            for answer in self._answers:
-                answer.close()
-            self._folder.cleanup()
+            self._end()
         failed = [report for report in reports if report.kind]
         if failed:
             failed[0].raise_error()
         return min(reports, key=lambda report: report.rank).result
+
+    def _end(self) -> None:
+        for process in self._processes:
+            if process.is_alive():
+                process.kill()
+            process.join()
+        for answer in self._answers:
+            answer.close()
+        self._folder.cleanup()
 
     def _reports(self) -> list[_Report]:
         """What each process had to say, in the order they ended; after an error the others have some time left."""

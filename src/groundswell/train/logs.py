@@ -16,6 +16,24 @@ from typing import Any
 from groundswell.core.errors import InputError
 
 
+def check_lengths(folder: Path, lengths: Mapping[str, int]) -> None:
+    """See that the logs in ``folder`` are as long as a checkpoint says, or longer.
+
+    Raises:
+        InputError: one is shorter.
+    """
+    for name, length in lengths.items():
+        _checked(folder / name, length)
+
+
+def _checked(path: Path, length: int) -> int:
+    there = path.stat().st_size if path.exists() else 0
+    if there < length:
+        raise InputError(f"The log has {there} bytes, but the checkpoint was written when it had {length}",
+                         where=path, fix="Put the log back as it was, or train again in another folder")
+    return there
+
+
 class _TextLog:
     """A file that grows by whole lines and can be cut back to an earlier length; not there before its first line.
 
@@ -30,10 +48,7 @@ class _TextLog:
     def __init__(self, path: Path, length: int = 0) -> None:
         self._path = path
         self._file: FileIO | None = None
-        there = path.stat().st_size if path.exists() else 0
-        if there < length:
-            raise InputError(f"The log has {there} bytes, but the checkpoint was written when it had {length}",
-                             where=path, fix="Put the log back as it was, or train again in another folder")
+        there = _checked(path, length)
         if there and not length:
             path.unlink()
         elif there > length:
@@ -86,12 +101,13 @@ class LineLog(_TextLog):
 
     def lines(self) -> list[dict[str, Any]]:
         """What is in it."""
-        text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
-        return [json.loads(line) for line in text.splitlines()]
+        data = self._path.read_bytes() if self._path.exists() else b""
+        return [json.loads(line) for line in data.splitlines()]
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Append a line."""
-        self._append(json.dumps(line, ensure_ascii=False))
+        # As ASCII: a path may hold characters that end lines elsewhere, or that are none.
+        self._append(json.dumps(line))
 
 
 def _text(value: float | int | str) -> str:

@@ -124,21 +124,24 @@ class Quarantine:
         return found
 
     def entries(self, found: Iterable[tuple[int, str]], **facts: Any) -> list[dict[str, Any]]:
-        """Lines of the journal for the rows that were not known yet.
-
-        Raises:
-            FailureError: there are too many by now.
-        """
+        """Lines of the journal for the rows that were not known yet."""
         new = {row: reason for row, reason in found if row not in self.known}
         self.known |= new.keys()
         lines = [{**facts, **self.bad.place(row), "reason": reason} for row, reason in new.items()]
         for line in lines:
             say(f"Skipped: {in_words(line)}: {line['reason']}")
-        if len(self.known) > self.bad.most:
+        return lines
+
+    def check_most(self, lines: list[dict[str, Any]]) -> None:
+        """After ``lines`` were written.
+
+        Raises:
+            FailureError: there are too many by now.
+        """
+        if lines and len(self.known) > self.bad.most:
             raise FailureError(f"{len(self.known)} samples cannot be used, and loader.bad_windows_most allows "
                                f"{self.bad.most}; the last one: {lines[-1]['reason']}", where=in_words(lines[-1]),
                                fix="Look at logs/quarantine.jsonl of the fit and mend the files, or allow more")
-        return lines
 
 
 def _without(batch: Batch, bad: Tensor) -> Batch:

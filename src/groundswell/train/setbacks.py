@@ -43,6 +43,8 @@ class Setback:
     place: Place
     """Of the fit when it failed."""
     error: NotFiniteError
+    before: Sequence[dict[str, Any]] = ()
+    """Lines of the log for earlier ones of this process: the log is cut back with the fit."""
 
     def apply(self, place: Place) -> dict[str, Any]:
         """Change the place of a fit that has gone back; a line for its log."""
@@ -54,8 +56,8 @@ class Setback:
                 "back_to_step": place.step, "rate_times": place.slowed, "reason": self.error.what}
 
 
-def set_back(place: Place, error: NotFiniteError, most: int) -> Setback:
-    """The way back after ``error``, if there is one left.
+def set_back(place: Place, error: NotFiniteError, most: int, before: Sequence[dict[str, Any]]) -> Setback:
+    """The way back after ``error``, if there is one left; ``before`` are the lines of the log for earlier ones.
 
     Raises:
         FailureError: there have been ``most`` setbacks already. It names the samples that all failed steps share.
@@ -65,7 +67,7 @@ def set_back(place: Place, error: NotFiniteError, most: int) -> Setback:
         say(f"{error.what}. Going back to the last checkpoint and leaving that step out"
             + (f", at {SLOWER:g} of the learning rate" if place.setbacks else "")
             + f" (setback {place.setbacks + 1} of at most {most}).")
-        return Setback(place, error)
+        return Setback(place, error, before)
     if not place.setbacks:
         raise FailureError(error.what, where=error.where, fix=error.fix) from error
     shared = set(error.rows).intersection(*map(set, place.blamed))

@@ -33,7 +33,7 @@ from groundswell.train.setup import Setup
 from groundswell.train.signals import STOPS
 from groundswell.train.state import Place, add, generators, reseed, set_generators
 from groundswell.train.task import Batch, Sums, check_monitor
-from groundswell.train.weights import BEST, write_weights
+from groundswell.train.weights import BEST, NEXT, facts_of, write_weights
 
 FREE_KEYS = {"accelerator", "threads", "tensorboard", "keep", "checkpoint_every", "checkpoint_every_steps",
              "checkpoint_epochs", "folds_at_once", "nan_retries"}
@@ -68,6 +68,7 @@ class Training:
         self.parameters = parameters
         self.generator = torch.Generator(fabric.device)
         self.quarantine = Quarantine(parts.bad)
+        self.setbacks: list[dict[str, Any]] = []
         self._kept: tuple[int, int, int] | None = None
         self._group: list[tuple[Tensor, Tensor, Tensor]] = []
         self._samples = 0.0
@@ -167,6 +168,7 @@ class Training:
         if self.logs is not None:
             for entry in entries:
                 self.logs.quarantine.write(entry)
+        self.quarantine.check_most(entries)
 
     def _forgo_step(self) -> None:
         """Leave weights, moments and decay as they are: a group of batches without a single sample teaches nothing."""
@@ -236,9 +238,11 @@ class Training:
             self.logs.epoch(place.epoch, place.step, rate, metrics)
             self.logs.timing(place.epoch, place.step, self._samples, train_s, validation_s)
         self._samples = 0.0
+        self.write_best()
         if recipe.checkpoint_epochs and (place.epoch % recipe.checkpoint_epochs == 0 or place.finished):
             self.save()
-        self.write_best()
+        if place.finished:
+            self.settle_best()
 
     def _metrics(self, sums: Sums) -> dict[str, float]:
         return self.task.metrics({name: self.processes.summed(value).cpu() for name, value in sums.items()})
@@ -253,12 +257,33 @@ class Training:
         return float(validation[self.recipe.monitor.removeprefix("val_")])
 
     def write_best(self) -> None:
-        """Write the present weights as the best ones, if the epoch that has just ended is the best."""
+        """Write the present weights beside the best ones, if the epoch that has just ended is better."""
         place = self.place
         if self.checkpoints is not None and 0 < place.best_epoch == place.epoch and not place.batch:
-            write_weights(self.folder / BEST, self.task, {
+            write_weights(self.folder / NEXT, self.task, {
                 "epoch": place.best_epoch, "step": place.best_step, "monitor": self.recipe.monitor,
                 "metrics": place.best_metrics})
+
+    def settle_best(self) -> None:
+        """Now that a checkpoint holds the present state: what was written beside the best weights takes their place.
+
+        Not before: a fit that goes back to a checkpoint also goes back to the weights that were the best there.
+
+        Raises:
+            FailureError: training has ended, and those of its best epoch are not there.
+        """
+        if self.checkpoints is None:
+            return
+        best, waiting = self.folder / BEST, self.folder / NEXT
+        if waiting.exists():
+            if facts_of(waiting).get("step") == self.place.best_step:
+                waiting.replace(best)
+            else:
+                waiting.unlink()
+        if self.place.finished and facts_of(best).get("step") != self.place.best_step:
+            raise FailureError(f"The weights of the best epoch, {self.place.best_epoch}, are not there: a checkpoint "
+                               "was lost, and going on from the one before gave other weights", where=best,
+                               fix="Train again in another folder")
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
 
@@ -277,6 +302,7 @@ class Training:
         lengths = self.logs.sync()
         self.checkpoints.save({**self.state(), "shares": shares, "logs": lengths}, self.place.step,
                               None if self.place.batch else self.place.epoch)
+        self.settle_best()
 
     def state(self) -> dict[str, Any]:
         """What all processes have in common."""
@@ -328,9 +354,12 @@ class Training:
 
     def go_back(self, setback: Setback) -> None:
         """After going back to a checkpoint because a step was not finite: what will be different this time."""
-        entry = setback.apply(self.place)
+        self.setbacks = [*setback.before, setback.apply(self.place)]
         if self.logs is not None:
-            self.logs.setbacks.write(entry)
+            kept = len(self.logs.setbacks.lines())  # those before the checkpoint; the log was cut back to it
+            for entry in self.setbacks:
+                if entry["setback"] > kept:
+                    self.logs.setbacks.write(entry)
 
     def save_if_due(self) -> None:
         """After a step: write a checkpoint every so many steps and when asked to stop, but never with a validation

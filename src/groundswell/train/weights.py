@@ -21,6 +21,8 @@ from groundswell.train.checkpoint import DamagedError, full_disk
 from groundswell.train.tagged import flatten, storage
 
 BEST = Path("weights") / "best.safetensors"
+NEXT = BEST.with_name("next.safetensors")
+"""Better ones than the best, of an epoch that no checkpoint holds yet."""
 _FACTS = "groundswell"
 
 
@@ -72,6 +74,16 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not intact:
         raise DamagedError("The weights' checksum does not match: the file is damaged", where=path)
     return tensors, note["facts"]
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    """The facts that :func:`write_weights` wrote beside the weights; empty if there are none that can be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts: dict[str, Any] = json.loads((file.metadata() or {})[_FACTS])["facts"]
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return {}
+    return facts
 
 
 def load_best(task: nn.Module, folder: Path) -> dict[str, Any]:
