@@ -233,6 +233,22 @@ def test_a_file_that_shrinks_between_the_look_and_the_read_is_told(tmp_path: Pat
     reader.close()
 
 
+@pytest.mark.parametrize("mark", [b"TREE", b"SNOD"])
+def test_damage_that_is_met_while_opening_names_the_file(tmp_path: Path, mark: bytes) -> None:
+    path = tmp_path / "file.h5"
+    with h5py.File(path, "w") as file:
+        made = file.create_dataset("strain", data=values("<i2"), chunks=(16, 8), compression="gzip")
+        made.attrs["fs"] = 100.0
+    record, = formats.find_records(path)
+    status, data = path.stat(), bytearray(path.read_bytes())
+    at = data.rfind(mark)
+    data[at:at + 4] = b"XXXX"
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(InputError, match=r"file\.h5"):
+        formats.open_reader(record).read(0, 4, 0, 4, np.empty((4, 4), np.int16))
+
+
 def test_threads_read_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made.plain(tmp_path / "a.h5", values("<i4"))
     reader = formats.open_reader(made.only(tmp_path / "a.h5"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -42,3 +43,32 @@ def test_threads_that_want_the_same_pages_wait_for_the_one_that_brings_them(tmp_
     if seen == [None] * 3:
         pytest.skip("leases or mapped pages are not to be had here")
     assert seen == [True] * 3
+
+
+class FailingPages:
+    """Mapped pages that a disk does not deliver."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def madvise(self, *_given: int) -> None:
+        raise OSError(self.number, "failed")
+
+
+@pytest.mark.parametrize(("number", "for_good"), [(errno.EFAULT, False), (errno.ENOMEM, False), (errno.EINVAL, True)])
+def test_pages_that_cannot_be_brought_in_are_left_to_reading_calls(tmp_path: Path, number: int, for_good: bool) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(8 * 4096))
+    mapping = Mapping(Descriptor(path), 8 * 4096, np.arange(0, 8 * 4096, 4096), 4096)
+    held = BUDGET._held
+    for _ in range(2):
+        with mapping.look(slice(0, 2)):
+            pass
+    if mapping._pages is None:
+        pytest.skip("files cannot be mapped under a lease here")
+    mapping._pages = FailingPages(number)  # type: ignore[assignment]
+    for _ in range(2):
+        with mapping.look(slice(4, 6)) as seen:
+            assert seen is None
+    assert mapping._refused == for_good
+    assert BUDGET._held == held + 2 * 4096

@@ -102,12 +102,13 @@ def unshuffle(planes: Bytes, index: FileIndex, rows: slice, columns: slice, out:
         target = flat.view(index.dtype).reshape(out.shape)
     if target.dtype.isnative != index.dtype.isnative:
         parts = parts[::-1]  # the other byte order is the same bytes the other way round
-    if size == 2:
+    if size in (2, 4):
         # As numbers, which processors do many at a time of, unlike bytes laid at every other place.
-        words = target.view("<u2")
-        words[...] = parts[1]
-        words <<= 8
-        words |= parts[0]
+        words = target.view(f"<u{size}")
+        words[...] = parts[size - 1]
+        for place in range(size - 2, -1, -1):
+            words <<= 8
+            words |= parts[place]
     else:
         samples = target.view(np.uint8).reshape(*target.shape, size)
         for place in range(size):

@@ -94,9 +94,6 @@ class Mapping:
 
         Yields:
             the bytes, for as long as the block lasts; ``None`` where they have to be read by calls.
-
-        Raises:
-            OSError: they cannot be read.
         """
         there = bool(self._brought[cells].all())
         if not (there or self._known(cells)) or not self._enter():
@@ -131,11 +128,10 @@ class Mapping:
                     at, last = int(run[0]) // mmap.PAGESIZE * mmap.PAGESIZE, int(run[-1])
                     self._pages.madvise(_POPULATE_READ, at, min(last + self._cell_bytes, self._length) - at)
             except OSError as error:
+                # A disk that fails is told of as a bad address: a reading call says what it is, or succeeds.
                 BUDGET.give(len(missing) * self._cell_bytes)
                 self._refused = error.errno == errno.EINVAL  # an older kernel
-                if self._refused:
-                    return False
-                raise
+                return False
             self._brought[missing] = True
         return True
 

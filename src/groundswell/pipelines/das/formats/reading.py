@@ -114,7 +114,7 @@ class Reader(ABC):
         for path, size_bytes, modified_ns in self.files():
             check_unchanged(path, size_bytes, modified_ns)
         with self._lock:
-            handle = self._opened()
+            handle = self._opened_guarded()
             if not self._side_by_side(handle):
                 self._fill(handle, start, stop, channels, out)
                 return
@@ -139,6 +139,13 @@ class Reader(ABC):
         if self._handle is None:
             self._handle, self._process = self._open(), os.getpid()
         return self._handle
+
+    def _opened_guarded(self) -> Any:
+        try:
+            return self._opened()
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise InputError(f"The file is damaged: it cannot be opened ({error or type(error).__name__})",
+                             where=self._where(), fix="Copy it again from its source, or leave it out") from error
 
     def _read_guarded(self, handle: Any, stored: tuple[int, int], channels: slice, out: NDArray[Any]) -> None:
         try:
