@@ -13,8 +13,8 @@ _CHUNKS = {"chunks 512x1000": 1.6, "chunks 1000x64": 2.6, "chunks automatic": 4.
 _TENTH = ("the naive way, with the library's own strides, is itself within a factor of four of the copy here, so that "
           "eight times would be faster than memory")
 _GZIP = ("libdeflate undoes these chunks 1.9 times as fast as zlib, and a block of four windows has five chunks where "
-         "the windows alone have eight: 3.0 at most. ISA-L was tried: a tenth faster on float32, a third slower on int16. "
-         "Next: repack, after which it is several times as fast again")
+         "the windows alone have eight: 3.0 at most. ISA-L was tried: a tenth faster on float32, a third slower on "
+         "int16. Next: repack, after which it is several times as fast again")
 _SPREAD = "within the spread of this run"
 REASONS: dict[str, str] = {
     "ours ÷ copy: (channel, time)": "a window is a thousand runs of 2 or 4 KB, each copied by itself",
