@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
+import subprocess
+import sys
 import tracemalloc
 from dataclasses import fields, replace
 from pathlib import Path
@@ -219,6 +222,26 @@ def test_too_little_room_is_said_before_anything_is_written(tmp_path: Path, monk
     with pytest.raises(FailureError, match=r"take about .* GiB"):
         repack(old, tmp_path / "new", Packing())
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("compression", ["none", "lz4", "gzip"])
+@pytest.mark.parametrize("size", [5_000, 100_000, 300_000])
+def test_a_full_disk_stops_the_command_and_blames_no_source(tmp_path: Path, compression: str, size: int) -> None:
+    (tmp_path / "old").mkdir()
+    for name in ("a.h5", "b.h5"):
+        made.plain(tmp_path / "old" / name, made.values(3000, 40))
+
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    # In a process of its own: HDF5 may crash where it cannot write.
+    done = subprocess.run([sys.executable, "-m", "groundswell", "-q", "das", "repack", "old", "new", "--layout",
+                           "contiguous" if compression == "none" else "chunks", "--compression", compression],
+                          cwd=tmp_path, capture_output=True, text=True, preexec_fn=small_files, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "No space left" in done.stderr and f"new{os.sep}a.h5" in done.stderr and "damaged" not in done.stderr
+    assert "b.h5" not in done.stderr and done.stderr.count("\n") == 1
+    assert [path.name for path in (tmp_path / "new").rglob("*") if path.is_file()] == ["repack.json"]
 
 
 def test_a_source_that_changes_meanwhile_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,8 @@ def write_packed(source: Path, target: Path, records: Sequence[Record], packing:
     """
     chosen = {record.dataset: record for record in records}
     with contents.opened(source) as old:
-        with h5py.File(target, "w", userblock_size=old.userblock_size) as new:
+        # No cache of chunks: one that cannot be emptied on a full disk crashes HDF5 as it closes the file.
+        with h5py.File(target, "w", userblock_size=old.userblock_size, rdcc_nbytes=0) as new:
             _Copy(old, new, chosen, packing, advance).run()
         if old.userblock_size:
             with open(source, "rb") as head, open(target, "r+b") as place:
