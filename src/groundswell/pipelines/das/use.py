@@ -154,7 +154,7 @@ def verify_folder(folder: Path) -> int:
     for names, what in ((found.changed, "CHANGED"), (found.missing, "MISSING"), (found.unreadable, "UNREADABLE"),
                         (found.unlisted, "not listed")):
         for name in names:
-            print(f"{what}: {name}")
+            print(f"{what}: {name.encode('utf-8', 'backslashreplace').decode()}")  # a name need not be UTF-8
     bad = len(found.changed) + len(found.missing) + len(found.unreadable)
     print(f"{len(found.same)} file(s) are as they were; {bad} are not; {len(found.unlisted)} have no checksum.")
     return 0 if found.good else 2
