@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import record_files as made
 
 from groundswell.cli.main import main as groundswell
 from groundswell.core.errors import InputError
-from groundswell.pipelines.das import scan
+from groundswell.pipelines.das import checksums, scan
 from groundswell.pipelines.das.checksums import NAME, verify, write_checksums
 
 
@@ -85,6 +87,55 @@ def test_a_damaged_list_is_refused_with_its_line(tmp_path: Path, line: str) -> N
         file.write(line + "\n")
     with pytest.raises(InputError, match="line 4"):
         verify(folder)
+
+
+@pytest.mark.parametrize("name", ["a\u2028b.h5", "a\x85b.h5", "a\x0bb.h5", "a\x0cb.h5", os.fsdecode(b"a\xffb.h5")])
+def test_odd_names_are_listed_and_read_back(tmp_path: Path, name: str) -> None:
+    folder = archive(tmp_path / "x")
+    (folder / "a.h5").rename(folder / name)
+    write_checksums(folder)
+    assert verify(folder).same == sorted([name, "c.h5", "deep/b.h5"])
+    assert subprocess.run(["sha256sum", "--check", "--quiet", NAME], cwd=folder, check=False).returncode == 0
+    (folder / name).unlink()
+    assert groundswell(["--quiet", "das", "verify", str(folder)]) == 2
+
+
+@pytest.mark.parametrize("letter", ["\n", "\r", "\\"])
+def test_names_that_no_line_can_hold_are_refused(tmp_path: Path, letter: str) -> None:
+    folder = archive(tmp_path / "x")
+    (folder / "a.h5").rename(folder / f"a{letter}b.h5")
+    with pytest.raises(InputError, match="Rename"):
+        write_checksums(folder)
+
+
+def test_a_list_with_carriage_returns_is_read(tmp_path: Path) -> None:
+    folder = archive(tmp_path / "x")
+    write_checksums(folder)
+    (folder / NAME).write_bytes((folder / NAME).read_bytes().replace(b"\n", b"\r\n"))
+    assert len(verify(folder).same) == 3
+
+
+def test_a_file_that_may_not_be_looked_at_is_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = archive(tmp_path / "x")
+    write_checksums(folder)
+    stat = os.stat
+
+    def refused(path: Any, *args: Any, **more: Any) -> os.stat_result:
+        if str(path).endswith("b.h5"):
+            raise PermissionError(errno.EACCES, "refused", str(path))
+        return stat(path, *args, **more)
+
+    monkeypatch.setattr(os, "stat", refused)
+    monkeypatch.setattr(checksums, "sha256_of", _refusing(checksums.sha256_of))
+    for found in (verify(folder), write_checksums(folder)):
+        assert (found.unreadable, found.same) == (["deep/b.h5"], ["a.h5", "c.h5"])
+
+
+def _refusing(hashing: Any) -> Any:
+    def hashed(path: Path, *rest: Any) -> str:
+        path.stat()  # opening needs what looking needs; a test may run as one who may do all
+        return str(hashing(path, *rest))
+    return hashed
 
 
 def test_without_a_list_one_is_told_how_to_make_it(tmp_path: Path) -> None:

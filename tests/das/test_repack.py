@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
+import subprocess
+import sys
 import tracemalloc
 from dataclasses import fields, replace
 from pathlib import Path
@@ -19,6 +22,7 @@ from groundswell.cli.main import main as groundswell
 from groundswell.core.errors import FailureError, InputError
 from groundswell.pipelines.das import formats, repack_file
 from groundswell.pipelines.das import repack as repacking
+from groundswell.pipelines.das.checksums import NAME, verify, write_checksums
 from groundswell.pipelines.das.record import Record
 from groundswell.pipelines.das.repack import Packing, packing_of, repack
 from groundswell.pipelines.das.repack_file import tiles
@@ -149,14 +153,14 @@ def test_memory_is_bounded_by_a_tile(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_value_written_wrongly_is_noticed_and_nothing_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made.plain(tmp_path / "a.h5", made.values(3000, 40), chunks=(100, 3))
-    forget = repack_file._forget
+    forget = repack_file.forget
 
     def spoil(path: Path) -> None:
         with h5py.File(path, "r+") as file:
             file["data"][1234, 5] += 1
         forget(path)
 
-    monkeypatch.setattr(repack_file, "_forget", spoil)
+    monkeypatch.setattr(repack_file, "forget", spoil)
     with pytest.raises(FailureError, match="not written as it was read"):
         repack(tmp_path / "a.h5", tmp_path / "b.h5", Packing())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5"]
@@ -219,6 +223,43 @@ def test_too_little_room_is_said_before_anything_is_written(tmp_path: Path, monk
     with pytest.raises(FailureError, match=r"take about .* GiB"):
         repack(old, tmp_path / "new", Packing())
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("compression", ["none", "lz4", "gzip"])
+@pytest.mark.parametrize("size", [5_000, 100_000, 300_000])
+def test_a_full_disk_stops_the_command_and_blames_no_source(tmp_path: Path, compression: str, size: int) -> None:
+    (tmp_path / "old").mkdir()
+    for name in ("a.h5", "b.h5"):
+        made.plain(tmp_path / "old" / name, made.values(3000, 40))
+
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    # In a process of its own: HDF5 may crash where it cannot write.
+    done = subprocess.run([sys.executable, "-m", "groundswell", "-q", "das", "repack", "old", "new", "--layout",
+                           "contiguous" if compression == "none" else "chunks", "--compression", compression],
+                          cwd=tmp_path, capture_output=True, text=True, preexec_fn=small_files, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "No space left" in done.stderr and f"new{os.sep}a.h5" in done.stderr and "damaged" not in done.stderr
+    assert "b.h5" not in done.stderr and done.stderr.count("\n") == 1
+    assert [path.name for path in (tmp_path / "new").rglob("*") if path.is_file()] == ["repack.json"]
+
+
+def test_a_list_of_checksums_is_left_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = archive(tmp_path / "old"), tmp_path / "new"
+    write_checksums(old)
+    assert groundswell(["--quiet", "das", "repack", str(old), str(new)]) == 0
+    assert f"Not copied: {NAME}" in capsys.readouterr().out and not (new / NAME).exists()
+    write_checksums(new)
+    assert verify(new).good and not repack(old, new, Packing()).failed
+
+
+def test_a_copy_that_differs_is_noticed_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = archive(tmp_path / "old")
+    monkeypatch.setattr(repacking.shutil, "copyfile", lambda source, target: target.write_text("other"))
+    with pytest.raises(FailureError, match="not what was read"):
+        repack(old, tmp_path / "new", Packing())
+    assert not (tmp_path / "new" / "labels.json").exists()
 
 
 def test_a_source_that_changes_meanwhile_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

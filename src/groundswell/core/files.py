@@ -26,6 +26,11 @@ def is_full(error: BaseException) -> bool:
     return getattr(error, "errno", None) in FULL or (told is not None and int(told[1]) in FULL)
 
 
+def _no_space(path: Path) -> FailureError:
+    return FailureError("No space left on the device; nothing was changed", where=path,
+                        fix=f"Free some space ({free_gib(path.parent):.1f} GiB left) and run again")
+
+
 def _sync_folder(folder: Path) -> None:
     # A rename is only durable once the folder that holds the name has reached the disk.
     descriptor = os.open(folder, os.O_RDONLY)
@@ -50,6 +55,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".part{path.suffix}", dir=path.parent)
     except OSError as error:
+        if is_full(error):
+            raise _no_space(path) from error
         raise InputError(f"Cannot write here: {error.strerror}", where=path.parent,
                          fix="Choose a folder that exists and can be written to") from error
     os.close(handle)
@@ -61,10 +68,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError) as error:  # HDF5's come as any of them
         if is_full(error):
-            raise FailureError("No space left on the device; nothing was changed", where=path,
-                               fix=f"Free some space ({free_gib(path.parent):.1f} GiB left) and run again") from error
+            raise _no_space(path) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -110,8 +116,7 @@ def atomic_folder(path: Path, *, replaces: str = "") -> Iterator[Path]:
             raise InputError("Something came to be here while it was being made; it was left as it is", where=path,
                              fix="Let one program at a time make it, or name another folder") from error
         if is_full(error):
-            raise FailureError("No space left on the device; nothing was changed", where=path,
-                               fix=f"Free some space ({free_gib(path.parent):.1f} GiB left) and run again") from error
+            raise _no_space(path) from error
         raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import write_text
+from groundswell.core.files import write_bytes
 from groundswell.core.progress import progress
 from groundswell.pipelines.das import formats
 
@@ -66,8 +66,11 @@ def read_checksums(folder: Path) -> dict[str, str]:
         raise InputError("There are no checksums to compare with", where=path,
                          fix=f"Make them while the files are good: groundswell das scan {folder} --checksums")
     found: dict[str, str] = {}
-    for number, line in enumerate(path.read_text("utf-8", errors="replace").splitlines(), start=1):
-        digest, _, name = line.partition("  ")
+    # A line ends by a line feed only: names may hold whatever else ends a line of text. Names that are not UTF-8 keep
+    # their bytes. A list that was edited elsewhere may have got carriage returns; no name in it ends by one.
+    lines = path.read_bytes().decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
+    for number, line in enumerate(lines if lines != [""] else [], start=1):
+        digest, _, name = line.removesuffix("\r").partition("  ")
         if len(digest) != 64 or set(digest) - set("0123456789abcdef") or not name:
             raise InputError("This is no line of checksums: 64 hexadecimal digits, two spaces, a path",
                              where=f"{path}, line {number}", fix="Restore the file, or remove it and make it again")
@@ -80,17 +83,32 @@ def read_checksums(folder: Path) -> dict[str, str]:
 
 def _names(folder: Path) -> list[str]:
     """Files of records in the folder, by path inside it; those whose names a line cannot hold are refused."""
-    names = [path.relative_to(folder).as_posix() for path in formats.walk([folder]) if path.is_file()]
-    odd = [name for name in names if "\n" in name or "\\" in name]
+    names = [path.relative_to(folder).as_posix() for path in formats.walk([folder]) if _is_file(path)]
+    odd = [name for name in names if set(name) & set("\n\r\\")]
     if odd:
         raise InputError(f"The name {odd[0]!r} cannot stand in a list of checksums", where=folder,
                          fix="Rename the file")
     return names
 
 
+def _is_file(path: Path) -> bool:
+    """Whether it is a file; what may not be looked at counts as one, to be told as unreadable."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
 def _hashed(folder: Path, names: Sequence[str], what: str) -> dict[str, str | None]:
     """Hashes of files; ``None`` for one that cannot be read."""
-    sizes = [os.path.getsize(folder / name) for name in names]
+    sizes = [_size(folder / name) for name in names]
     hashes: dict[str, str | None] = {}
     with progress(max(1, sum(sizes) // 2**20), what, "MiB") as bar:
         done = 0
@@ -135,7 +153,8 @@ def write_checksums(folder: Path) -> Verified:
             (result.same if listed == digest else result.changed).append(name)
     if not result.changed and not result.unreadable:
         lines = sorted((name, digest) for name, digest in {**before, **hashes}.items() if digest is not None)
-        write_text(folder / NAME, "".join(f"{digest}  {name}\n" for name, digest in lines))
+        text = "".join(f"{digest}  {name}\n" for name, digest in lines)
+        write_bytes(folder / NAME, text.encode("utf-8", "surrogateescape"))
     return result
 
 
@@ -147,7 +166,7 @@ def verify(folder: Path) -> Verified:
     """
     folder = Path(folder)
     listed = read_checksums(folder)
-    there = [name for name in listed if (folder / name).is_file()]
+    there = [name for name in listed if _is_file(folder / name)]
     result = Verified(missing=sorted(set(listed) - set(there)), unlisted=sorted(set(_names(folder)) - set(listed)))
     for name, digest in _hashed(folder, there, "verify").items():
         part = result.unreadable if digest is None else result.same if digest == listed[name] else result.changed

@@ -14,13 +14,13 @@ import h5py
 import numpy as np
 
 from groundswell.core.errors import FailureError, GroundswellError, InputError
-from groundswell.core.files import atomic_path, free_gib, read_json, write_json
+from groundswell.core.files import atomic_path, free_gib, is_full, read_json, write_json
 from groundswell.core.progress import progress
-from groundswell.pipelines.das import formats
+from groundswell.pipelines.das import checksums, formats
 from groundswell.pipelines.das.formats import contents
 from groundswell.pipelines.das.formats.reading import check_unchanged, stamp
 from groundswell.pipelines.das.record import Record
-from groundswell.pipelines.das.repack_file import Packing, waveforms, write_packed
+from groundswell.pipelines.das.repack_file import Packing, forget, waveforms, write_packed
 
 PLAN, DONE = Path(".groundswell") / "repack.json", Path(".groundswell") / "repacked.jsonl"
 """In the new folder: what is made of what, and the files that are done."""
@@ -33,7 +33,8 @@ class Repacked:
 
     Attributes:
         written: files with records that were written anew.
-        copied: other files, copied as they are.
+        copied: other files, copied as they are and compared.
+        outdated: lists of checksums, left behind: they hold for the old files only.
         kept: files that an earlier call had done already.
         failed: files left out, by path inside the folder, with the reason.
         bytes_before, bytes_after: of the files written.
@@ -41,6 +42,7 @@ class Repacked:
 
     written: list[str] = field(default_factory=list)
     copied: list[str] = field(default_factory=list)
+    outdated: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     bytes_before: int = 0
@@ -100,6 +102,9 @@ def repack(source: Path, out: Path, packing: Packing) -> Repacked:
     jobs = []
     for path in _walk(source):
         name = path.relative_to(source).as_posix()
+        if path.name == checksums.NAME:
+            result.outdated.append(name)
+            continue
         try:
             job = _job(path, name, packing)
         except GroundswellError as error:
@@ -246,7 +251,7 @@ def _one(job: _Job, place: Path, packing: Packing, advance: Callable[[int], None
         if job.records:
             write_packed(job.source, temporary, job.records, packing, advance)
         else:
-            shutil.copyfile(job.source, temporary)
+            _copy(job.source, temporary)
         check_unchanged(job.source, job.size_bytes, job.modified_ns)
         after = temporary.stat().st_size
         if journal is not None:
@@ -256,6 +261,23 @@ def _one(job: _Job, place: Path, packing: Packing, advance: Callable[[int], None
                 lines.flush()
                 os.fsync(lines.fileno())
     return after
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file, and compare what the disk has with it."""
+    try:
+        before = checksums.sha256_of(source)
+        shutil.copyfile(source, target)
+        forget(target)
+        same = before == checksums.sha256_of(target)
+    except OSError as error:
+        if is_full(error):
+            raise
+        raise InputError(f"The file cannot be copied: {error.strerror}", where=source,
+                         fix="Make it readable, or leave it out") from error
+    if not same:
+        raise FailureError("The copy is not what was read", where=source,
+                           fix="Check the disk, and that nothing else writes the file; the copy was not kept")
 
 
 def packing_of(layout: str, chunk_samples: int, compression: str) -> Packing:

@@ -91,12 +91,13 @@ def write_packed(source: Path, target: Path, records: Sequence[Record], packing:
     """
     chosen = {record.dataset: record for record in records}
     with contents.opened(source) as old:
-        with h5py.File(target, "w", userblock_size=old.userblock_size) as new:
+        # No cache of chunks: one that cannot be emptied on a full disk crashes HDF5 as it closes the file.
+        with h5py.File(target, "w", userblock_size=old.userblock_size, rdcc_nbytes=0) as new:
             _Copy(old, new, chosen, packing, advance).run()
         if old.userblock_size:
             with open(source, "rb") as head, open(target, "r+b") as place:
                 place.write(head.read(old.userblock_size))
-        _forget(target)
+        forget(target)
         with h5py.File(target, "r") as new:
             for name in chosen:
                 _compare(old[name], new[name], source, advance)
@@ -227,7 +228,7 @@ def tiles(shape: tuple[int, ...], itemsize: int, stored: tuple[int, ...] | None,
         yield tuple(slice(a, min(a + step, size)) for a, step, size in zip(corner, extent, shape, strict=True))
 
 
-def _forget(path: Path) -> None:
+def forget(path: Path) -> None:
     """Let the system drop what it holds of a file, so that comparing reads what the disk has."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

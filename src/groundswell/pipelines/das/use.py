@@ -154,7 +154,7 @@ def verify_folder(folder: Path) -> int:
     for names, what in ((found.changed, "CHANGED"), (found.missing, "MISSING"), (found.unreadable, "UNREADABLE"),
                         (found.unlisted, "not listed")):
         for name in names:
-            print(f"{what}: {name}")
+            print(f"{what}: {name.encode('utf-8', 'backslashreplace').decode()}")  # a name need not be UTF-8
     bad = len(found.changed) + len(found.missing) + len(found.unreadable)
     print(f"{len(found.same)} file(s) are as they were; {bad} are not; {len(found.unlisted)} have no checksum.")
     return 0 if found.good else 2
@@ -167,6 +167,9 @@ def repack_into(source: Path, out: Path, layout: str, chunk_samples: int, compre
     found = repack(source, out, packing_of(layout, chunk_samples, compression))
     for name, why in found.failed.items():
         print(f"Left out: {name}: {why}")
+    if found.outdated:
+        print(f"Not copied: {', '.join(found.outdated)}, for the new files have other bytes; make new checksums: "
+              f"groundswell das scan {out} --checksums")
     print(f"{len(found.written)} file(s) of records rewritten and compared ({found.bytes_before / 2**20:.1f} MiB, now "
           f"{found.bytes_after / 2**20:.1f} MiB), {len(found.copied)} other(s) copied, {len(found.kept)} done before, "
           f"{len(found.failed)} left out.")

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from groundswell.core.errors import InputError
+from groundswell.core.files import is_full
 
 
 @contextlib.contextmanager
@@ -29,6 +30,8 @@ def opened(path: Path) -> Iterator[h5py.File]:
         with file:
             yield file
     except (OSError, RuntimeError, KeyError) as error:
+        if is_full(error):  # of what is being written meanwhile: reading needs no space
+            raise
         raise InputError(f"The HDF5 file is damaged: {reason_of(error)}", where=path,
                          fix="Copy it again from its source, or leave it out") from error
 
