@@ -226,6 +226,13 @@ def test_a_virtual_data_set_on_arrays_of_its_own_file(tmp_path: Path) -> None:
     assert "too small" in mapped(tmp_path / "c.h5", (80, 4), (slice(0, 80), ".", "part", (80, 4)))
 
 
+def test_a_virtual_data_set_of_a_source_that_was_written_in_part_is_named(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("data", (60, 4), "float32", chunks=(20, 4))[:20] = 1
+    verdict = mapped(tmp_path / "all.h5", (60, 4), (slice(0, 60), "a.h5", "data", (60, 4)))
+    assert "source 'a.h5' has an array 'data' that was not written in full: 2 of its 3 chunks" in verdict
+
+
 def test_a_virtual_data_set_without_a_fixed_length_is_named(tmp_path: Path) -> None:
     made.plain(tmp_path / "a.h5", made.values(60, 4), chunks=(20, 4), maxshape=(None, 4))
     layout = h5py.VirtualLayout((60, 4), "float32", maxshape=(None, 4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,16 @@ def storage(dataset: h5py.Dataset, path: Path) -> Storage:
 
 
 def _unwritten(dataset: h5py.Dataset) -> str:
-    return "nothing was ever written to it" if dataset.size and not dataset.id.get_storage_size() else ""
+    """Which part of ``dataset`` was never written: HDF5 gives its fill value for it, which nobody measured."""
+    if not dataset.size:
+        return ""
+    if not dataset.id.get_storage_size():
+        return "nothing was ever written to it"
+    if dataset.chunks is None:
+        return ""
+    chunks = math.prod(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+    missing = chunks - dataset.id.get_num_chunks()
+    return f"{missing} of its {chunks} chunks were never written" if missing > 0 else ""
 
 
 def _virtual(dataset: h5py.Dataset, path: Path) -> Storage:
