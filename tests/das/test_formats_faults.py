@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -177,6 +178,90 @@ def test_a_virtual_data_set_with_holes_is_named(tmp_path: Path) -> None:
     made.plain(tmp_path / "good.h5", made.values(60, 4))
     virtual(tmp_path / "a.h5", ["good.h5"], rows=80)
     assert "of which 25% has no source" in made.only(tmp_path / "a.h5").verdict
+
+
+def mapped(path: Path, shape: tuple[int, int], *parts: tuple[object, str, str, tuple[int, int]]) -> str:
+    """The verdict on a virtual data set of ``(where, file, array, shape of it)``."""
+    layout = h5py.VirtualLayout(shape, "float32")
+    for where, name, array, size in parts:
+        layout[where] = h5py.VirtualSource(name, array, size)
+    with h5py.File(path, "a") as file:
+        file.create_virtual_dataset("data", layout)
+        file["time"] = made.START_S + np.arange(shape[0]) / 100
+    return next(record for record in formats.find_records(path) if record.dataset == "data").verdict
+
+
+@pytest.mark.parametrize(("second", "rows"), [(slice(20, 80), 120), (slice(20, 80), 80), (slice(59, 119), 119),
+                                              (slice(0, 60), 120), (slice(1, 120, 2), 120)])
+def test_a_virtual_data_set_with_sources_that_overlap_is_named(tmp_path: Path, second: slice, rows: int) -> None:
+    for name in ("a.h5", "b.h5"):
+        made.plain(tmp_path / name, made.values(60, 4))
+    verdict = mapped(tmp_path / "all.h5", (rows, 4), (slice(0, 60), "a.h5", "data", (60, 4)),
+                     (second, "b.h5", "data", (60, 4)))
+    assert "sources 'a.h5' and 'b.h5' overlap" in verdict
+
+
+def test_the_smallest_hole_in_a_virtual_data_set_is_named(tmp_path: Path) -> None:
+    made.plain(tmp_path / "a.h5", made.values(999, 4))
+    verdict = mapped(tmp_path / "all.h5", (1000, 4), (slice(0, 999), "a.h5", "data", (999, 4)))
+    assert "less than 1% has no source" in verdict
+
+
+def test_a_virtual_data_set_of_interleaved_sources_and_of_channels_reads(tmp_path: Path) -> None:
+    halves = [made.plain(tmp_path / f"{k}.h5", made.values(60, 4, seed=k)) for k in range(2)]
+    for name, rows, where in (("turns.h5", (120, 4), [slice(k, 120, 2) for k in range(2)]),
+                              ("sides.h5", (60, 8), [np.s_[:, :4], np.s_[:, 4:]])):
+        assert mapped(tmp_path / name, rows, *((where[k], f"{k}.h5", "data", (60, 4)) for k in range(2))) == "ok"
+        whole = np.zeros(rows, "float32")
+        whole[where[0]], whole[where[1]] = halves
+        np.testing.assert_array_equal(made.whole(made.only(tmp_path / name)), whole)
+
+
+def test_a_virtual_data_set_on_arrays_of_its_own_file(tmp_path: Path) -> None:
+    for name in ("a.h5", "b.h5", "c.h5"):
+        made.plain(tmp_path / name, made.values(60, 4), name="part", axes=False)
+    assert mapped(tmp_path / "a.h5", (60, 4), (slice(0, 60), ".", "part", (60, 4))) == "ok"
+    assert "source '.' has no array 'absent'" in mapped(tmp_path / "b.h5", (60, 4),
+                                                        (slice(0, 60), ".", "absent", (60, 4)))
+    assert "too small" in mapped(tmp_path / "c.h5", (80, 4), (slice(0, 80), ".", "part", (80, 4)))
+
+
+def test_a_virtual_data_set_of_a_source_that_was_written_in_part_is_named(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("data", (60, 4), "float32", chunks=(20, 4))[:20] = 1
+    verdict = mapped(tmp_path / "all.h5", (60, 4), (slice(0, 60), "a.h5", "data", (60, 4)))
+    assert "source 'a.h5' has an array 'data' that was not written in full: 2 of its 3 chunks" in verdict
+
+
+def test_a_virtual_data_set_without_a_fixed_length_is_named(tmp_path: Path) -> None:
+    made.plain(tmp_path / "a.h5", made.values(60, 4), chunks=(20, 4), maxshape=(None, 4))
+    layout = h5py.VirtualLayout((60, 4), "float32", maxshape=(None, 4))
+    source = h5py.VirtualSource("a.h5", "data", (60, 4), maxshape=(None, 4))
+    layout[:h5py.h5s.UNLIMITED] = source[:h5py.h5s.UNLIMITED]
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file.create_virtual_dataset("data", layout)
+    assert "source 'a.h5' has no fixed length" in made.only(tmp_path / "all.h5").verdict
+
+
+def test_what_memory_held_before_never_passes_for_samples(tmp_path: Path) -> None:
+    virtual(tmp_path / "all.h5", ["a.h5", "b.h5"])
+    for name in ("a.h5", "b.h5"):
+        made.plain(tmp_path / name, made.values(60, 4))
+    record = made.only(tmp_path / "all.h5")
+    # As if the look had missed that the sources overlap and leave the end without one.
+    layout = h5py.VirtualLayout((120, 4), "float32")
+    layout[:60] = h5py.VirtualSource("a.h5", "data", (60, 4))
+    layout[20:80] = h5py.VirtualSource("b.h5", "data", (60, 4))
+    with h5py.File(tmp_path / "all.h5", "a") as file:
+        del file["data"]
+        file.create_virtual_dataset("data", layout)
+    status = (tmp_path / "all.h5").stat()
+    record = dataclasses.replace(record, size_bytes=status.st_size, modified_ns=status.st_mtime_ns)
+    out = np.full((120, 4), 7, "float32")
+    reader = formats.open_reader(record)
+    reader.read(0, 120, 0, 4, out)
+    reader.close()
+    assert not out[80:].any()
 
 
 def test_incomplete_descriptions_are_named(tmp_path: Path) -> None:

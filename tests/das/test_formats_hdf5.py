@@ -196,6 +196,21 @@ def test_an_empty_array_and_an_unwritten_one_are_named(tmp_path: Path) -> None:
     assert made.only(tmp_path / "b.h5").verdict == "nothing was ever written to it"
 
 
+@pytest.mark.parametrize("storage", [{}, {"compression": "gzip"}, {"fillvalue": 3.0}])
+def test_an_array_that_was_written_in_part_is_named(tmp_path: Path, storage: dict[str, object]) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        data = file.create_dataset("data", shape=(55, 10), dtype="float32", chunks=(10, 4), **storage)
+        data[:20] = made.values(20, 10)
+    record = made.only(tmp_path / "a.h5")
+    assert (record.format, record.kind) == ("", "unreadable")
+    assert record.verdict == "12 of its 18 chunks were never written"
+    with pytest.raises(InputError, match="never written"):
+        formats.open_reader(record)
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["data"][20:] = made.values(35, 10)
+    assert made.only(tmp_path / "a.h5").format == "hdf5"
+
+
 def test_zeros_are_called_zeros_even_where_the_first_samples_would_do(tmp_path: Path) -> None:
     data = np.zeros((4000, 6), "float32")
     made.plain(tmp_path / "a.h5", data)

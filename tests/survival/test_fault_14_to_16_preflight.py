@@ -11,8 +11,8 @@ from survivors import Command
 
 
 def spoil(archive: Path) -> dict[str, str]:
-    """Four records that cannot be used, each for a reason of its own; file name and what must be said of it."""
-    files = sorted(archive.glob("*.h5"))[:4]
+    """Five records that cannot be used, each for a reason of its own; file name and what must be said of it."""
+    files = sorted(archive.glob("*.h5"))[:5]
 
     def remade(path: Path, **creation: object) -> None:
         with h5py.File(path, "a") as file:
@@ -34,11 +34,14 @@ def spoil(archive: Path) -> dict[str, str]:
     np.zeros(shape, "float32").tofile(secret)
     remade(files[1], external=[(str(secret), 0, h5py.h5f.UNLIMITED)])
     remade(files[2])
+    remade(files[4], chunks=(max(1, shape[0] // 4), shape[1]))
+    with h5py.File(files[4], "a") as file:
+        file["sr/data"][:1] = 1
     content = files[3].read_bytes()
     files[3].write_bytes(content[:len(content) // 2])
     return {files[0].name: "absent.h5", files[1].name: "stored in another file",
             files[2].name: "nothing was ever written",
-            files[3].name: "truncated"}
+            files[3].name: "truncated", files[4].name: "chunks were never written"}
 
 
 def test_one_report_names_every_record_that_cannot_be_used(place: Path, tmp_path: Path) -> None:

@@ -167,6 +167,8 @@ class Hdf5Reader(Reader):
         if self.record.axis_order == "channel,time":
             out[...] = dataset[channels, start:stop].T
         elif out.flags.c_contiguous and out.dtype == dataset.dtype.newbyteorder("="):
+            # Where HDF5 writes nothing, what the caller's memory held before must not pass for samples.
+            out[...] = 0
             dataset.read_direct(out, np.s_[start:stop, channels])
         else:
             out[...] = dataset[start:stop, channels]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import hdf5plugin  # noqa: F401 - registers the compression filters that instrum
 from groundswell.core.errors import InputError
 from groundswell.core.files import inside
 from groundswell.pipelines.das.formats import contents
+from groundswell.pipelines.das.formats import hdf5_selections as selections
 from groundswell.pipelines.das.formats.reading import stamp
 
 _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf",
@@ -32,7 +34,7 @@ def storage(dataset: h5py.Dataset, path: Path) -> Storage:
     """The layout of ``dataset``, and why it cannot be read if it cannot.
 
     Samples kept in other files (external storage) are not read. A virtual data set is, if every source lies in the
-    folder of its file and has the array named.
+    folder of its file and has the array named, and if together they fill it once and in full.
     """
     creation = dataset.id.get_create_plist()
     layout = creation.get_layout()
@@ -52,48 +54,91 @@ def storage(dataset: h5py.Dataset, path: Path) -> Storage:
 
 
 def _unwritten(dataset: h5py.Dataset) -> str:
-    return "nothing was ever written to it" if dataset.size and not dataset.id.get_storage_size() else ""
+    """Which part of ``dataset`` was never written: HDF5 gives its fill value for it, which nobody measured."""
+    if not dataset.size:
+        return ""
+    if not dataset.id.get_storage_size():
+        return "nothing was ever written to it"
+    if dataset.chunks is None:
+        return ""
+    chunks = math.prod(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+    missing = chunks - dataset.id.get_num_chunks()
+    return f"{missing} of its {chunks} chunks were never written" if missing > 0 else ""
 
 
 def _virtual(dataset: h5py.Dataset, path: Path) -> Storage:
     sources: dict[str, tuple[str, int, int]] = {}
-    mapped = 0
+    mapped: list[tuple[Any, str]] = []  # parts of the data set, and the source of each
     for source in dataset.virtual_sources():
-        if "%" in source.file_name or "%" in source.dset_name:
-            return Storage("virtual", fault="it is a virtual data set whose sources are named by a pattern, not read")
-        mapped += source.vspace.get_select_npoints()
-        if source.file_name == ".":
-            continue
+        name = source.file_name
+        if "%" in name or "%" in source.dset_name:
+            return _refused("whose sources are named by a pattern, not read")
+        found = selections.parts(source.vspace)
+        if found is None:
+            return _refused(f"whose source '{name}' has no fixed length or is mapped sample by sample, not read")
+        mapped += [(part, name) for part in found]
         try:
-            target = inside(path.parent, source.file_name)
+            target = path if name == "." else inside(path.parent, name)
         except InputError:
-            return Storage("virtual", fault=f"it is a virtual data set with a source outside its folder "
-                                            f"('{source.file_name}'), which is not read")
-        fault = _source_fault(target, source)
+            return _refused(f"with a source outside its folder ('{name}'), which is not read")
+        fault = _source_fault(dataset.file, source) if name == "." else _file_fault(target, source)
         if fault:
-            return Storage("virtual", fault=f"it is a virtual data set whose source '{source.file_name}' {fault}")
-        sources[source.file_name] = (source.file_name, *stamp(target))
-    if mapped < dataset.size:
-        share = 1 - mapped / dataset.size
-        return Storage("virtual", fault=f"it is a virtual data set of which {share:.0%} has no source")
-    return Storage(f"virtual, {max(1, len(sources))} sources", sources=tuple(sources.values()))
+            return _refused(f"whose source '{name}' {fault}")
+        if name != ".":
+            sources[name] = (name, *stamp(target))
+    fault = _not_covered(dataset, mapped)
+    return _refused(fault) if fault else Storage(f"virtual, {max(1, len(sources))} sources",
+                                                 sources=tuple(sources.values()))
 
 
-def _source_fault(target: Path, source: Any) -> str:
+def _refused(why: str) -> Storage:
+    return Storage("virtual", fault=f"it is a virtual data set {why}")
+
+
+def _not_covered(dataset: h5py.Dataset, mapped: list[tuple[Any, str]]) -> str:
+    """Why the sources do not fill ``dataset`` once and in full.
+
+    Where two fill the same samples, HDF5 does not say which it gives, and counts them twice: it then takes samples that
+    have no source for filled and leaves the memory that they are read into as it was.
+    """
+    found = [part for part, _ in mapped]
+    if any(selections.end(axis) > size for part in found for axis, size in zip(part, dataset.shape, strict=True)):
+        return "with a source that reaches beyond its end, not read"
+    pair = selections.overlapping(found)
+    if pair:
+        first, second = (mapped[place][1] for place in sorted(pair))
+        return f"whose sources '{first}' and '{second}' overlap: which of them counts is not known"
+    missing = dataset.size - sum(map(selections.points, found))
+    if not missing:
+        return ""
+    # Rounding must not make a hole of a few samples look like none.
+    share = f"{missing / dataset.size:.0%}" if missing >= dataset.size / 100 else "less than 1%"
+    return f"of which {share} has no source"
+
+
+def _file_fault(target: Path, source: Any) -> str:
     if not target.is_file():
         return "is missing"
     try:
         with h5py.File(target, "r", locking="best-effort") as file:
-            found = contents.array(file, source.dset_name.strip("/"))
-            if found is None:
-                return f"has no array '{source.dset_name}'"
-            if _too_small(found, source):
-                return f"has an array '{source.dset_name}' that is too small"
-            if found.is_virtual or found.external:
-                return "refers to yet another file"
+            return _source_fault(file, source)
     except (OSError, KeyError, RuntimeError) as error:
         return f"cannot be opened ({contents.reason_of(error)})"
-    return ""
+
+
+def _source_fault(file: h5py.File, source: Any) -> str:
+    try:
+        found = contents.array(file, source.dset_name.strip("/"))
+    except (KeyError, ValueError):  # a name that no array can have
+        found = None
+    if found is None:
+        return f"has no array '{source.dset_name}'"
+    if _too_small(found, source):
+        return f"has an array '{source.dset_name}' that is too small"
+    if found.is_virtual or found.external:
+        return "refers to yet another file"
+    unwritten = _unwritten(found)
+    return f"has an array '{source.dset_name}' that was not written in full: {unwritten}" if unwritten else ""
 
 
 def _too_small(found: h5py.Dataset, source: Any) -> bool:
