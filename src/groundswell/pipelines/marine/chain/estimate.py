@@ -1,9 +1,10 @@
-"""marine: what a chain would take: measured on a few batches of its own detector, counted out for every stage."""
+"""marine: what a chain would take: measured on a few images by its own detector, counted out for every stage."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,19 @@ from groundswell.splits.audit import require_clean
 from groundswell.splits.manifest import TEST, TRAIN, VALIDATION
 from groundswell.train.launch import check_devices
 
-_BATCHES = 2
+_TIMES = 2
+_SECONDS = 8.0
+"""About how long the measuring may take: with fewer images than a batch has, where a machine is slow."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one image takes on this machine: seconds in training and in use, and MiB of memory for a batch."""
+    """What one image takes on this machine: seconds in training and in use, and MiB of memory for a batch.
 
+    ``images`` were learnt from at once to find out.
+    """
+
+    images: int
     train_s: float
     use_s: float
     memory_mib: float
@@ -36,8 +43,8 @@ class Measured:
 def estimate_chain(recipe: MarineRecipe, out: Path) -> list[str]:
     """Time, memory and disk of every stage, in sentences; nothing is written.
 
-    A few batches are trained and predicted on the device that the chain would run on. Time grows with the area of the
-    images: of stages at many sizes the mean area counts.
+    A few images are learnt from and looked at on the device that the chain would run on. Time grows with the area of
+    the images: of stages at many sizes the mean area counts.
 
     Raises:
         InputError, RefusedError: as the chain itself would say.
@@ -49,7 +56,7 @@ def estimate_chain(recipe: MarineRecipe, out: Path) -> list[str]:
     task = rehearse(WORKFLOW, recipe, archive, manifest)
     found = _measure(recipe, archive, task)
     lines = [f"{recipe.model.name}: {found.parameters:,} parameters; {1e3 * found.train_s:.0f} ms an image in training "
-             f"and {1e3 * found.use_s:.0f} ms in use at {recipe.data.size} pixels, measured on {_BATCHES} batches; "
+             f"and {1e3 * found.use_s:.0f} ms in use at {recipe.data.size} pixels, measured on {found.images} at once; "
              f"{rows[TRAIN]} images train, {rows[VALIDATION]} validate, {rows[TEST]} test."]
     total_s = total_mib = 0.0
     for stage in stages_of(recipe, out):
@@ -65,12 +72,7 @@ def estimate_chain(recipe: MarineRecipe, out: Path) -> list[str]:
 def _measure(recipe: MarineRecipe, archive: Archive, task: Any) -> Measured:
     device = check_devices(recipe.train)
     task = task.to(device).train()
-    source, size = source_of(recipe, archive), recipe.train.batch_size
-    rows = np.resize(np.arange(len(source)), size).astype(np.int64)
-    out = {name: field.allocate(size) for name, field in source.fields.items()}
-    source.read(rows, out)
-    batch = {name: torch.from_numpy(value).to(device) for name, value in out.items()}
-    batch |= {"row": torch.from_numpy(rows).to(device), "weight": torch.ones(size, device=device)}
+    size = recipe.train.batch_size
     generator = torch.Generator(device).manual_seed(0)
 
     def step() -> None:
@@ -78,22 +80,47 @@ def _measure(recipe: MarineRecipe, archive: Archive, task: Any) -> Measured:
         loss.backward()
         task.zero_grad()
 
-    train_s = _timed(step) / size
+    batch = _batch(recipe, archive, 1, device)
+    one_s, one_mib = _timed(step, device), _memory(device)
+    images = max(2, min(size, int(_SECONDS / (1 + _TIMES) / max(one_s, 1e-6))))
+    batch = _batch(recipe, archive, images, device)
+    train_s, all_mib = _timed(step, device) / images, _memory(device)
     task.eval()
     with torch.inference_mode():
-        use_s = _timed(lambda: task.predict(batch)) / size
-    memory = torch.cuda.max_memory_allocated() if device == "cuda" else psutil.Process().memory_info().rss
-    return Measured(train_s, use_s, memory / 2**20, sum(p.numel() for p in task.parameters() if p.requires_grad))
+        use_s = _timed(lambda: task.predict(batch), device) / images
+    memory = one_mib + (all_mib - one_mib) / (images - 1) * (size - 1)
+    parameters = sum(p.numel() for p in task.parameters() if p.requires_grad)
+    return Measured(images, train_s, use_s, max(memory, all_mib), parameters)
 
 
-def _timed(work: Any) -> float:
+def _batch(recipe: MarineRecipe, archive: Archive, images: int, device: str) -> dict[str, torch.Tensor]:
+    source = source_of(recipe, archive)
+    rows = np.resize(np.arange(len(source)), images).astype(np.int64)
+    out = {name: field.allocate(images) for name, field in source.fields.items()}
+    source.read(rows, out)
+    batch = {name: torch.from_numpy(value).to(device) for name, value in out.items()}
+    return batch | {"row": torch.from_numpy(rows).to(device), "weight": torch.ones(images, device=device)}
+
+
+def _memory(device: str) -> float:
+    held = torch.cuda.max_memory_allocated() if device == "cuda" else psutil.Process().memory_info().rss
+    return held / 2**20
+
+
+def _timed(work: Callable[[], object], device: str) -> float:
+    """Seconds of one call, after a first one that is not counted."""
     work()
+    _finish(device)
     begun = time.perf_counter()
-    for _ in range(_BATCHES):
+    for _ in range(_TIMES):
         work()
-    if torch.cuda.is_available():
+    _finish(device)
+    return (time.perf_counter() - begun) / _TIMES
+
+
+def _finish(device: str) -> None:
+    if device == "cuda":
         torch.cuda.synchronize()
-    return (time.perf_counter() - begun) / _BATCHES
 
 
 def _stage(stage: Stage, recipe: MarineRecipe, found: Measured, rows: dict[int, int]) -> tuple[float, float]:
