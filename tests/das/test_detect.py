@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
 from energy_predictor import EnergyPredictor, burst, noise
@@ -323,10 +324,16 @@ def test_scores_of_a_known_case(tmp_path):
 
 
 def _sparse(path: Path, samples: int, channels: int) -> None:
-    """A file that is large to read and small on disk: few of its chunks were ever written."""
+    """A file that is large to read and small on disk: most of its chunks are one constant."""
     with h5py.File(path, "w") as file:
-        data = file.create_dataset("data", shape=(samples, channels), dtype="float32", fillvalue=0.01,
-                                   chunks=(1024, min(channels, 250)))
+        data = file.create_dataset("data", shape=(samples, channels), dtype="float32",
+                                   chunks=(1024, min(channels, 250)), **hdf5plugin.Blosc(cname="lz4"))
+        tall, wide = data.chunks
+        data[:tall, :wide] = 0.01
+        file.flush()
+        mask, packed = data.id.read_direct_chunk((0, 0))
+        for top, left in product(range(0, samples, tall), range(0, channels, wide)):
+            data.id.write_direct_chunk((top, left), packed, mask)
         data.attrs.update({"rate_hz": 250.0, "spacing_m": 10.0, "axis_order": "time,channel",
                            "start_time": "2024-03-01T00:00:00Z"})
         rng = np.random.default_rng(0)
