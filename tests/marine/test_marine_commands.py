@@ -13,6 +13,7 @@ from exchange_files import as_coco
 from PIL import Image
 
 from groundswell.cli.main import main
+from groundswell.core.optional import available
 from groundswell.core.recipe import shipped_recipe
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.workflow import load_archive
@@ -166,7 +167,8 @@ def test_train_says_what_it_would_do_and_whose_licence_holds(place: Path, tmp_pa
                                                         + str(place / "runs" / "one")), "--out", tmp_path / "run",
                "--dry-run")
     assert "entries arrive" in told and "0 are missing" in told and not (tmp_path / "run").exists()
-    pytest.importorskip("ultralytics", reason="the extra 'yolo' is not installed")
+    if not available("ultralytics"):  # importing it would change how numpy prints
+        pytest.skip("the extra 'yolo' is not installed")
     yolo = [key for key in KEYS if not key.startswith("model.name")]
     told = did(capsys, "marine", "train", "nano", *sets(f"data.images={place / 'images'}", *yolo, "model.engine=yolo",
                                                         "model.name=yolov8n"), "--out", tmp_path / "run", "--dry-run")

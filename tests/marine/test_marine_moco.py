@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from groundswell.core.optional import available
 from groundswell.pipelines.marine.engines import build_detector
 from groundswell.pipelines.marine.moco.loss import Keys, contrast, gather
 from groundswell.pipelines.marine.moco.task import MocoTask, momentum_at
@@ -43,8 +44,8 @@ def _batch(count: int = 6, size: int = 96, seed: int = 0) -> dict[str, Tensor]:
 
 
 def _engine(engine: str = "rtdetr", name: str = "rtdetrv2_nano") -> Any:
-    if engine == "yolo":
-        pytest.importorskip("ultralytics")
+    if engine == "yolo" and not available("ultralytics"):  # importing it would change how numpy prints
+        pytest.skip("the extra 'yolo' is not installed")
     torch.manual_seed(3)
     return build_detector(engine, name, 2)
 

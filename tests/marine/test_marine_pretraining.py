@@ -14,6 +14,7 @@ from marine_sets import small_set
 
 from groundswell.core.errors import FailureError, InputError
 from groundswell.core.files import read_json
+from groundswell.core.optional import available
 from groundswell.core.recipe import build_recipe
 from groundswell.data.loader import Loader
 from groundswell.pipelines.marine.detector import backbone_hash, load_start
@@ -224,8 +225,8 @@ def test_prepared_images_are_not_prepared_again(images: ImageSet, tmp_path: Path
 @pytest.mark.parametrize("model", [NANO, {"engine": "yolo", "name": "yolo11n"}], ids=["rtdetr", "yolo"])
 def test_the_weights_arrive_and_the_first_forward_pass_uses_them(images: ImageSet, tmp_path: Path,
                                                                  model: dict[str, str]) -> None:
-    if model["engine"] == "yolo":
-        pytest.importorskip("ultralytics")
+    if model["engine"] == "yolo" and not available("ultralytics"):  # importing it would change how numpy prints
+        pytest.skip("the extra 'yolo' is not installed")
     recipe = _recipe(images, model, pretrain={"epochs": 1})
     pretrain(recipe, tmp_path / "out", quiet=True)
     encoder = make_task(recipe, 1)
