@@ -15,7 +15,7 @@ _TENTH = ("the naive way, with the library's own strides, is itself within a fac
 _GZIP = ("libdeflate undoes these chunks 1.9 times as fast as zlib, and a block of four windows has five chunks where "
          "the windows alone have eight: 3.0 at most. ISA-L was tried: a tenth faster on float32, a third slower on "
          "int16. Next: repack, after which it is several times as fast again")
-_SPREAD = "within the spread of this run"
+_SPREAD = "h5py copies these small pieces as well as we do: 0.91 to 1.00 over runs; the next idea is to repack"
 REASONS: dict[str, str] = {
     "ours ÷ copy: (channel, time)": "a window is a thousand runs of 2 or 4 KB, each copied by itself",
     "ours ÷ copy: (channel, time) int16 chunks automatic": "pieces of a few hundred bytes; the next idea is to repack",
