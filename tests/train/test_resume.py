@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import multiprocessing
 import os
 import random
 import shutil
 import signal
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -311,7 +313,48 @@ def test_a_log_that_is_too_short_is_told_before_anything_is_taken_back(tmp_path)
     assert (tmp_path / "logs" / "epochs.csv").read_bytes() == kept
 
 
-def test_a_signal_while_processes_are_started_leaves_none_behind(monkeypatch) -> None:
+def note_what_is_asked(fabric, stop, folder: Path) -> None:
+    ends = time.monotonic() + 60
+    while not stop() and time.monotonic() < ends:
+        time.sleep(0.01)
+    (folder / str(fabric.global_rank)).write_text(str(stop()))
+
+
+def test_a_signal_while_processes_are_started_is_passed_on_to_all(tmp_path, monkeypatch) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    started: list[object] = []
+
+    class Process:
+        def __init__(self, **given) -> None:
+            self.real = spawn.Process(**given)
+
+        def start(self) -> None:
+            self.real.start()
+            started.append(self.real)
+            if len(started) == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def __getattr__(self, name: str):
+            return getattr(self.real, name)
+
+    context = SimpleNamespace(Value=spawn.Value, Pipe=spawn.Pipe, Process=Process)
+    monkeypatch.setattr(launch.multiprocessing, "get_context", lambda kind: context)
+    # Where another thread takes the signal, nothing that this one blocks delays it.
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)
+    other.start()
+    try:
+        with pytest.raises(Interrupted) as stopped, interruptible():
+            launch.launch(note_what_is_asked, tmp_path, make_recipe(devices=2))
+    finally:
+        done.set()
+        other.join()
+    assert stopped.value.number == signal.SIGTERM
+    assert {file.name: int(file.read_text()) for file in tmp_path.iterdir()} == dict.fromkeys("01", signal.SIGTERM)
+    assert not any(made.is_alive() for made in started)
+
+
+def test_where_one_process_cannot_be_started_none_is_left_behind(monkeypatch) -> None:
     alive: list[object] = []
 
     class Process:
@@ -320,9 +363,9 @@ def test_a_signal_while_processes_are_started_leaves_none_behind(monkeypatch) ->
         def __init__(self, **_given) -> None: ...
 
         def start(self) -> None:
+            if alive:
+                raise OSError(errno.EAGAIN, "no more processes")
             alive.append(self)
-            if len(alive) == 1:
-                os.kill(os.getpid(), signal.SIGTERM)
 
         def is_alive(self) -> bool:
             return self in alive
@@ -335,6 +378,6 @@ def test_a_signal_while_processes_are_started_leaves_none_behind(monkeypatch) ->
     spawn = multiprocessing.get_context("spawn")
     context = SimpleNamespace(Value=spawn.Value, Pipe=spawn.Pipe, Process=Process)
     monkeypatch.setattr(launch.multiprocessing, "get_context", lambda kind: context)
-    with pytest.raises(Interrupted), interruptible():
+    with pytest.raises(OSError, match="no more processes"):
         launch.launch(print, None, make_recipe(devices=2))
     assert not alive

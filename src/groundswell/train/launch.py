@@ -179,36 +179,19 @@ class _Workers:
     """Processes of one fit on this machine. If one fails, all end."""
 
     def __init__(self, work: Work[Any], given: Any, recipe: TrainRecipe, device: str) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._asked = context.Value("i", 0)
+        self._context = multiprocessing.get_context("spawn")
+        self._given = (work, given, recipe, device)
+        self._asked = self._context.Value("i", 0)
         self._folder = tempfile.TemporaryDirectory(prefix="groundswell-")
-        meeting = f"file://{Path(self._folder.name) / 'meeting'}"
         self._processes: list[SpawnProcess] = []
         self._answers: list[Connection] = []
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, list(signals.STOPS))
-        try:
-            for rank in range(recipe.devices):
-                receive, send = context.Pipe(duplex=False)
-                process = context.Process(target=_worker, name=f"groundswell-train-{rank}", args=(
-                    rank, recipe.devices, work, given, recipe, device, meeting, self._asked, send))
-                process.start()
-                send.close()
-                self._processes.append(process)
-                self._answers.append(receive)
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)  # a signal that came meanwhile is told of here
-        except BaseException:
-            self._end()
-            raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-
-    def _ask(self, number: int) -> None:
-        self._asked.value = number
 
     def result(self) -> Any:
-        """Wait for all; the first process's result."""
+        """Start them and wait for all; the first process's result."""
         try:
+            # From before the first one is started: what a signal asks for then, those that come after find as well.
             with StopRequest(self._ask):
+                self._start()
                 reports = self._reports()
         finally:
             self._end()
@@ -216,6 +199,26 @@ class _Workers:
         if failed:
             failed[0].raise_error()
         return min(reports, key=lambda report: report.rank).result
+
+    def _start(self) -> None:
+        work, given, recipe, device = self._given
+        meeting = f"file://{Path(self._folder.name) / 'meeting'}"
+        # They inherit what this thread blocks. It keeps no signal from this process, which has other threads.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, list(signals.STOPS))
+        try:
+            for rank in range(recipe.devices):
+                receive, send = self._context.Pipe(duplex=False)
+                process = self._context.Process(target=_worker, name=f"groundswell-train-{rank}", args=(
+                    rank, recipe.devices, work, given, recipe, device, meeting, self._asked, send))
+                self._answers.append(receive)
+                process.start()
+                self._processes.append(process)
+                send.close()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _ask(self, number: int) -> None:
+        self._asked.value = number
 
     def _end(self) -> None:
         for process in self._processes:
