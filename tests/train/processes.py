@@ -18,11 +18,11 @@ CONTEXT.set_forkserver_preload(["torch", "numpy", "groundswell.train.fit", "grou
                                 "groundswell.data.arrays", "toy"])
 
 
-def _fit(setup: Any, folder: Path, resume: bool, environment: dict[str, str]) -> None:
+def _fit(setup: Any, recipe: Any, folder: Path, resume: bool, environment: dict[str, str]) -> None:
     os.environ.update(environment)
     from groundswell.train.fit import fit
     try:
-        fit(setup, setup.recipe, folder, resume=resume, quiet=True)
+        fit(setup, recipe, folder, resume=resume, quiet=True)
     except GroundswellError as error:
         sys.stderr.write(f"{error}\n")
         os._exit(error.exit_status)
@@ -31,8 +31,9 @@ def _fit(setup: Any, folder: Path, resume: bool, environment: dict[str, str]) ->
         os._exit(99)
 
 
-def start(setup: Any, folder: Path, *, resume: bool = True, **environment: str) -> Any:
-    process = CONTEXT.Process(target=_fit, args=(setup, folder, resume, environment))
+def start(setup: Any, folder: Path, *, recipe: Any = None, resume: bool = True, **environment: str) -> Any:
+    """Begin, or go on with, what ``setup`` describes; its recipe is the setup's own unless another is given."""
+    process = CONTEXT.Process(target=_fit, args=(setup, recipe or setup.recipe, folder, resume, environment))
     process.start()
     return process
 
