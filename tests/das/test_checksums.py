@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import record_files as made
 
@@ -15,6 +16,8 @@ from groundswell.cli.main import main as groundswell
 from groundswell.core.errors import InputError
 from groundswell.pipelines.das import checksums, scan
 from groundswell.pipelines.das.checksums import NAME, verify, write_checksums
+from groundswell.pipelines.das.predict import records_under
+from groundswell.pipelines.das.record_index import find_all
 
 
 def archive(folder: Path) -> Path:
@@ -98,6 +101,20 @@ def test_odd_names_are_listed_and_read_back(tmp_path: Path, name: str) -> None:
     assert subprocess.run(["sha256sum", "--check", "--quiet", NAME], cwd=folder, check=False).returncode == 0
     (folder / name).unlink()
     assert groundswell(["--quiet", "das", "verify", str(folder)]) == 2
+
+
+def test_a_name_that_is_not_utf8_is_told_of_and_its_hash_kept(tmp_path: Path, capfd: Any) -> None:
+    folder = archive(tmp_path / "x")
+    (folder / "a.h5").rename(folder / os.fsdecode(b"a\xffb.h5"))
+    table = tmp_path / "records.csv"
+    assert groundswell(["--quiet", "das", "scan", str(folder), "--checksums", "--strict", "--out", str(table)]) == 2
+    rows = pd.read_csv(table).set_index("path")["verdict"]
+    assert "not UTF-8" in rows[str(folder / "a\\xffb.h5")]
+    assert (rows == "ok").sum() == 2
+    assert verify(folder).same == sorted([os.fsdecode(b"a\xffb.h5"), "c.h5", "deep/b.h5"])
+    assert find_all(folder).failed.keys() == {"a\\xffb.h5"}
+    found = {prediction.file: prediction.error for prediction in records_under(folder)}
+    assert "Rename" in found[str(folder / "a\\xffb.h5")]
 
 
 @pytest.mark.parametrize("letter", ["\n", "\r", "\\"])

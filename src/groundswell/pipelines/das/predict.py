@@ -16,7 +16,7 @@ from groundswell.core.files import atomic_path
 from groundswell.core.files import write_json as write_json_file
 from groundswell.core.names import NOISE
 from groundswell.deploy.streaming import Stream, windows
-from groundswell.pipelines.das.formats import find_records, open_reader, walk
+from groundswell.pipelines.das.formats import find_records, open_reader, shown, walk
 from groundswell.pipelines.das.predictor import Predictor
 from groundswell.pipelines.das.record import Record
 from groundswell.pipelines.das.resample import ResampledStream, rate_ratio
@@ -156,7 +156,7 @@ def records_under(path: Path) -> list[Prediction]:
         try:
             records = find_records(file)
         except Exception as error:
-            found.append(Prediction(str(file), error=reason_of(error)))
+            found.append(Prediction(shown(file), error=reason_of(error)))
             continue
         waveforms = [r for r in records if r.kind == "waveform"]
         chosen = waveforms or list(records[:1])

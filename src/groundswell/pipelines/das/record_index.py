@@ -94,7 +94,7 @@ def find_all(folder: Path, cache: Path | None = None) -> Holdings:
     entries: dict[str, _Entry] = {}
     failed: dict[str, str] = {}
     for file in formats.walk([folder]):
-        name = Path(os.path.relpath(file, folder)).as_posix()
+        name = formats.shown(Path(os.path.relpath(file, folder)).as_posix())
         try:
             entries[name] = _unchanged(file, known.get(name)) or _look_at(file)
         except GroundswellError as error:

@@ -76,7 +76,7 @@ def scan(inputs: Sequence[Path], *, health: bool = True, progress: Watcher | Non
     rows: list[dict[str, Any]] = []
     for looked in look(formats.walk(inputs), health=health, progress=progress):
         if looked.reason:
-            rows.append({"path": str(looked.path), "verdict": looked.reason})
+            rows.append({"path": formats.shown(looked.path), "verdict": looked.reason})
         rows += [_row(record, found) for record, found in looked.records]
     return _typed(pd.DataFrame(rows, columns=list(COLUMNS)))
 

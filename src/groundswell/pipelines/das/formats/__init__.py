@@ -49,17 +49,26 @@ def walk(inputs: Sequence[Path]) -> list[Path]:
     return sorted(found)
 
 
+def shown(path: Path | str) -> str:
+    """The path as text that every table and terminal takes: bytes of a name that are not UTF-8 are written as \\xff."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def find_records(path: Path) -> list[Record]:
     """Every record in one file, with its facts; at most a few samples of it are read.
 
     Where the samples read are all zero, more are looked at, and a record of nothing but zeros says so in its verdict.
 
     Raises:
-        InputError: the file is missing, empty, truncated, damaged, of no known format, or holds no record.
+        InputError: the file is missing, empty, truncated, damaged, of no known format, or holds no record; or its name
+            is not UTF-8.
         MissingExtraError: the format needs a package that is not installed.
     """
     from groundswell.pipelines.das.formats import recognise
 
+    if shown(path) != os.fspath(path):
+        raise InputError("The file's name is not UTF-8, and tables, labels and indexes keep names as text",
+                         where=shown(path), fix="Rename the file")
     return recognise.find_records(Path(path))
 
 
