@@ -34,7 +34,7 @@ class FileServer:
     tags: str = "etag"
     ranges: bool = True
     lengths: str = "length"
-    stall_s: float = 1.5
+    stall_s: float = 15.0
     think_s: float = 0.0
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     busiest: int = 0

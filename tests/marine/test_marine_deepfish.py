@@ -18,7 +18,7 @@ from groundswell.pipelines.marine.exchange.archive_safety import Limits
 from groundswell.pipelines.marine.image_files import encode
 from groundswell.pipelines.marine.images import ImageSet
 
-SOON = Patience(wait_s=0.01, longest_s=0.05, stall_s=0.3)
+SOON = Patience(wait_s=0.01, longest_s=0.05, stall_s=2.0)
 FIRST = encode(picture(1), ".jpg")
 FILES = {
     "DeepFish/Classification/7117/empty/7117_no_fish_2_f000012.jpg": FIRST,

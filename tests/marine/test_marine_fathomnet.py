@@ -25,7 +25,7 @@ from groundswell.pipelines.marine.image_files import encode
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.species import load_species
 
-SOON = Patience(tries=3, wait_s=0.01, longest_s=0.05, stall_s=0.3)
+SOON = Patience(tries=3, wait_s=0.01, longest_s=0.05, stall_s=2.0)
 SPECIES = load_species()
 LION, STAR, SUN = "Pterois volitans", "Asteroidea", "Pycnopodia helianthoides"
 ASK = "/images/query/concept/"

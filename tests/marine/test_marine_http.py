@@ -24,7 +24,7 @@ from groundswell.pipelines.marine.acquire.web import Patience, Stopped
 
 DATA = random.Random(1).randbytes(300_000)
 SHA = hashlib.sha256(DATA).hexdigest()
-SOON = Patience(wait_s=0.01, longest_s=0.05, stall_s=0.3)
+SOON = Patience(wait_s=0.01, longest_s=0.05, stall_s=2.0)
 
 
 def _nothing_but(folder: Path, *names: str) -> bool:
