@@ -229,3 +229,18 @@ def test_other_formats_are_written_as_jpeg(tmp_path: Path) -> None:
         writer.add("a", bitmap)
     assert writer.set.file("a").suffix == ".jpg"
     assert decode(writer.set.file("a").read_bytes(), "a").shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_what_follows_a_whole_picture_does_no_harm_and_a_cut_one_is_told(suffix: str) -> None:
+    whole = encode(picture(3, 300, 200), suffix)
+    film = b"\x00\x00\x00\x18ftypmp42" + bytes(200_000)  # what phones put behind a moving picture
+    assert np.array_equal(decode(whole + film, "a"), decode(whole, "a"))
+    if suffix == ".jpg":  # a small picture in its EXIF data has an end of its own
+        small = encode(picture(4, 20, 20))
+        segment = b"Exif\x00\x00" + small
+        whole = whole[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + whole[2:]
+        decode(whole, "a")
+    for length in (len(whole) - 3, len(whole) // 2, 700):
+        with pytest.raises(InputError, match="cut off"):
+            decode(whole[:length], "a")

@@ -23,7 +23,13 @@ def images(tmp_path) -> ImageSet:
 
 
 def _of(done: Imported) -> dict[str, int]:
-    return {row["kind"]: row["count"] for row in done.report["findings"]}
+    """Counts of what was found, but for images that count as not annotated because of it."""
+    return {row["kind"]: row["count"] for row in done.report["findings"] if row["kind"] != "incomplete_image"}
+
+
+def _incomplete(done: Imported) -> list[str]:
+    frame = done.images.images
+    return frame["image"][~frame["annotated"]].tolist()
 
 
 def _json(tmp_path: Path, images: ImageSet, value: object, **options) -> Imported:
@@ -51,6 +57,10 @@ def test_each_mistake_of_a_box_is_counted_and_the_others_are_imported(tmp_path, 
     assert _of(done) == {kind: 1} and done.report["boxes"]["imported"] == 6 + kept
     assert done.lost == (kept == 0) and len(done.images) == 6
     assert f"1 {done.report['findings'][0]['says']}" in done.text
+    # What was drawn for an animal and cannot be used must not make its image one without that animal.
+    lost = kind in ("unknown_category", "unreadable", "not_finite") and change != "a" and change["image_id"] == 1
+    assert _incomplete(done) == (["c0f0"] if lost else [])
+    assert ("taught as background" in done.text) == lost
 
 
 def test_a_box_that_is_there_twice_is_kept_once_and_of_two_names_the_first(tmp_path, images):
@@ -149,7 +159,7 @@ def test_yolo_numbers_are_those_of_the_package_and_none_lies_outside_it(tmp_path
     (folder / "labels" / "c0f1.txt").write_bytes(b"\xff\xfe0")
     done = import_boxes(folder, images, tmp_path / "new")
     assert _of(done) == {"outside_table": 2, "unreadable": 4, "outline": 1, "foreign_image": 1, "not_reviewed": 1}
-    assert done.images.annotations("c0f0").label.tolist() == [1, 2, 0]
+    assert done.images.annotations("c0f0").label.tolist() == [1, 2, 0] and _incomplete(done) == ["c0f0"]
     (folder / "data.yaml").write_text("names: {0: eel, 1: lionfish}")
     done = import_boxes(folder, images, tmp_path / "named")
     assert _of(done)["outside_table"] == 4 and done.images.species == (*IDS, 25)
@@ -219,6 +229,21 @@ def test_label_studio_takes_the_latest_annotation_and_knows_skipped_tasks(tmp_pa
     assert done.images.annotations("c0f0").boxes.tolist() == [[32, 24, 48, 48]]
     assert list(done.images.images["image"]) == ["c0f0", "c0f1", "c1f1", "c2f0"]
     assert np.allclose(done.images.annotations("c2f0").boxes, [[20, 24, 32, 40]])
+    assert _incomplete(done) == ["c2f0"]
+
+
+def test_label_studio_boxes_whose_names_are_results_of_their_own(tmp_path, images):
+    sides = {"x": 50, "y": 50, "width": 25, "height": 50, "rotation": 0}
+    named = {"id": "a", "type": "labels", "value": {**sides, "labels": ["lionfish"]}}
+    done = _json(tmp_path, images, [
+        _task("c0f0.jpg", {"result": [{"id": "a", "type": "rectangle", "value": sides}, named]}),
+        _task("c0f1.jpg", {"result": [named]}),
+        _task("c1f0.jpg", {"result": [{"id": "b", "type": "rectangle", "value": sides}]}),
+        _task("c1f1.jpg", {"result": [{"id": "c", "type": "videorectangle", "value": {"sequence": []}}]})])
+    assert _of(done) == {"not_a_box": 2, "not_reviewed": 2} and _incomplete(done) == ["c1f0", "c1f1"]
+    for name in ("c0f0", "c0f1"):
+        assert done.images.annotations(name).boxes.tolist() == [[32, 24, 48, 48]]
+    assert done.report["images"]["without_animals"] == 0
 
 
 @pytest.mark.parametrize(("text", "what"), [("", "no annotations"), ("{", "no annotations"),

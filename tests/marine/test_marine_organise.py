@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from marine_sets import CLASSES, picture, small_set
 
-from groundswell.core.errors import InputError
+from groundswell.core.errors import BusyError, InputError
+from groundswell.data.embeddings.writing import held
 from groundswell.pipelines.marine import organise as module
 from groundswell.pipelines.marine.formats.coco import write_coco
 from groundswell.pipelines.marine.formats.listing import clip_and_frame
@@ -25,6 +26,7 @@ from groundswell.pipelines.marine.image_files import encode
 from groundswell.pipelines.marine.images import ImageSet, ImageWriter
 from groundswell.pipelines.marine.organise import organise
 from groundswell.pipelines.marine.organise_recipe import OrganiseRecipe
+from groundswell.pipelines.marine.species import load_species
 
 
 @pytest.fixture
@@ -140,7 +142,8 @@ def test_every_file_and_box_that_cannot_be_used_is_counted_and_the_good_ones_are
         "box": {"it is not four finite numbers": 3, "its category is not listed": 1, "its image is not listed": 1,
                    "its image is left out": 2, "it leaves its image": 1, "it is outside of its image": 1,
                    "it has no area": 1, "it is smaller than a pixel": 1}}
-    assert made.report["cut_boxes"] == 1
+    assert made.report["cut_boxes"] == 1 and made.report["incomplete"] == 1
+    assert made.images.images["annotated"].tolist() == [False, True, True]  # animals of the first lost their boxes
     assert made.images.annotations("good0").boxes.tolist() == [[5, 5, 15, 15], [60, 5, 64, 13]]
     complaint = made.complaint()
     assert complaint is not None
@@ -190,6 +193,96 @@ def test_several_places_become_one_set_with_their_classes_merged_by_whole_names(
     assert made.images.species == (25, 29, 18, 6)
     assert len(made.images) == 12
     assert made.report["boxes"] == len(a.boxes) + len(b.boxes)
+
+
+@pytest.mark.parametrize("form", ["folders", "coco", "coco in folders"])
+def test_parts_of_one_collection_that_are_named_one_by_one_keep_its_clips_whole(tmp_path: Path, form: str) -> None:
+    data, inputs = tmp_path / "data", []
+    for k, part in enumerate(("train", "test")):
+        folder = data / ("images" if form == "coco" else part)
+        folder.mkdir(parents=True, exist_ok=True)
+        names = [f"dive{d}_{2 * f + k:04d}.jpg" for d in range(3) for f in range(2)]
+        for number, name in enumerate(names):
+            (folder / name).write_bytes(encode(picture(10 * k + number)))
+        inputs.append(data / f"instances_{part}.json" if form == "coco" else folder)
+        if form != "folders":
+            value = {"categories": [{"id": 1, "name": "eel"}], "images": [
+                {"id": number, "file_name": name, "width": 64, "height": 48} for number, name in enumerate(names)],
+                "annotations": [{"image_id": 0, "category_id": 1, "bbox": [5, 5, 9, 9]}]}
+            path = inputs[-1] if form == "coco" else folder / "_annotations.coco.json"
+            path.write_text(json.dumps(value))
+    made = organise(inputs, tmp_path / "out", quiet=True).images.images
+    assert sorted(made["clip"].unique()) == ["dive0", "dive1", "dive2"]
+    assert made["published_split"].value_counts().to_dict() == {"train": 6, "test": 6}
+
+
+def test_clips_of_one_name_in_two_collections_are_two(tmp_path: Path) -> None:
+    for k, place in enumerate(("north/train", "south/train")):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "dive1_0001.jpg").write_bytes(encode(picture(k)))
+    made = organise([tmp_path / "north" / "train", tmp_path / "south" / "train"], tmp_path / "out", quiet=True)
+    assert made.images.images["clip"].tolist() == ["north/dive1", "south/dive1"]
+
+
+def test_a_label_of_no_listed_class_leaves_its_image_without_a_say(tmp_path: Path) -> None:
+    for k in range(2):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"a{k}.jpg").write_bytes(encode(picture(k)))
+        (tmp_path / "in" / f"a{k}.txt").write_text(f"{2 * k} 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "in" / "classes.txt").write_text("eel\nshark\n")
+    made = organise([tmp_path / "in"], tmp_path / "out", quiet=True)
+    assert made.images.images["annotated"].tolist() == [True, False]
+    assert any("1 image taken as not annotated" in line for line in made.lines())
+
+
+def test_an_empty_line_between_names_of_classes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes(encode(picture(0)))
+    (tmp_path / "in" / "classes.txt").write_text("lionfish\n\nsea star\n")
+    with pytest.raises(InputError, match=r"(?s)is empty.*line 2"):
+        organise([tmp_path / "in"], tmp_path / "out", quiet=True)
+    (tmp_path / "in" / "classes.txt").write_text("lionfish\nsea star\n\n\n")
+    assert organise([tmp_path / "in"], tmp_path / "out", quiet=True).report["found"][0]["classes"] == ["lionfish",
+                                                                                                     "sea star"]
+
+
+def test_links_within_a_set_are_images_of_it_and_those_that_leave_it_are_counted(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    for folder in ("all", "train/images", "train/labels"):
+        (root / folder).mkdir(parents=True)
+    (tmp_path / "far.jpg").write_bytes(encode(picture(9)))
+    for k in range(2):
+        (root / "all" / f"a{k}.jpg").write_bytes(encode(picture(k)))
+        (root / "train" / "images" / f"a{k}.jpg").symlink_to(f"../../all/a{k}.jpg")
+        (root / "train" / "labels" / f"a{k}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (root / "train" / "images" / "far.jpg").symlink_to(tmp_path / "far.jpg")
+    (root / "data.yaml").write_text("train: train/images\nnames: [eel]\n")
+    made = organise([root], tmp_path / "out", quiet=True)
+    assert made.report["images"] == 2 and made.report["boxes"] == 2
+    assert made.report["refused_counts"]["file"] == {"it is a link that leads out of its folder": 1}
+
+
+def test_another_table_or_changed_originals_are_not_answered_with_the_old_set(tmp_path: Path) -> None:
+    _coco(tmp_path / "in")
+    organise([tmp_path / "in"], tmp_path / "out", quiet=True)
+    organise([tmp_path / "in"], tmp_path / "out", quiet=True)
+    table = load_species()
+    table.value["species"]["critical"][0]["common_name"] += " of the north"
+    with pytest.raises(InputError, match="table of species have changed"):
+        organise([tmp_path / "in"], tmp_path / "out", species=table, quiet=True)
+    value = json.loads((tmp_path / "in" / "a.json").read_text())
+    value["annotations"][0]["bbox"][2] += 1
+    (tmp_path / "in" / "a.json").write_text(json.dumps(value))
+    with pytest.raises(InputError, match="annotations or the table of species have changed"):
+        organise([tmp_path / "in"], tmp_path / "out", quiet=True)
+
+
+def test_two_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    _coco(tmp_path / "in")
+    with held(tmp_path / ".out.organising.lock"), pytest.raises(BusyError, match="Another process is making this set"):
+        organise([tmp_path / "in"], tmp_path / "out", quiet=True)
+    assert len(organise([tmp_path / "in"], tmp_path / "out", quiet=True).images) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
 def test_species_of_classes_that_the_table_does_not_know_are_given(images: ImageSet, tmp_path: Path) -> None:
@@ -261,6 +354,20 @@ def test_an_image_that_exif_turns_is_written_as_its_boxes_see_it(tmp_path: Path)
     assert made.images.read("good0").shape == (48, 64, 3)  # its annotations are for the picture as it lies in the file
     assert made.images.read("good1").shape == (64, 48, 3)
     assert b"Exif" not in made.images.file("good1").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_so_is_one_of_another_format(tmp_path: Path, suffix: str) -> None:
+    from PIL import Image
+
+    (tmp_path / "in").mkdir()
+    lying = Image.fromarray(picture(7))
+    exif = lying.getexif()
+    exif[0x0112] = 6  # turned by a quarter
+    lying.save(tmp_path / "in" / f"a{suffix}", exif=exif, lossless=True)
+    made = organise([tmp_path / "in"], tmp_path / "out", quiet=True)
+    assert made.report["turned"] == 1 and made.images.read("a").shape == (64, 48, 3)
+    assert b"exif" not in made.images.file("a").read_bytes().lower()
 
 
 def test_annotations_of_another_size_of_the_same_picture_are_scaled(tmp_path: Path) -> None:

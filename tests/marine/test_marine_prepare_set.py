@@ -92,6 +92,21 @@ def test_the_result_does_not_hang_on_the_number_of_processes(images: ImageSet, t
     assert _contents(alone.path) == _contents(both.path)
 
 
+def test_none_named_means_as_many_processes_as_cores(images: ImageSet, tmp_path: Path,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+    real = preparing.run_tasks
+
+    def run(tasks, *, engine, workers, **more):
+        asked.append((engine, workers))
+        return real(tasks, engine="inline", workers=1, **more)
+
+    monkeypatch.setattr(preparing, "run_tasks", run)
+    monkeypatch.setattr(preparing, "available_cores", lambda: 3)
+    prepare_set(images, tmp_path / "out", workers=0, quiet=True)
+    assert asked == [("loky", 3)]
+
+
 def test_after_a_kill_the_same_call_does_the_rest(images: ImageSet, tmp_path: Path) -> None:
     whole = prepare_set(images, tmp_path / "whole" / "out", quiet=True)
     out = tmp_path / "killed" / "out"

@@ -20,9 +20,7 @@ READABLE = SUFFIXES | {".bmp", ".tif", ".tiff", ".webp"}
 QUALITY = 95
 """Of JPEG files that are written."""
 _NAME = re.compile(r"[^/\\\x00-\x1f]{1,200}")
-_ENDS = {b"\xff\xd8": (b"\xff\xd9", 65536), b"\x89PNG": (b"IEND", 65536)}
-"""What a file that begins so has near its end, and within how many bytes: a file that was cut off lacks it, and the
-decoder would fill the rest with grey."""
+_END_OF_PNG = b"IEND\xaeB`\x82"
 
 
 def looks_readable(path: Path) -> bool:
@@ -61,9 +59,8 @@ def decode(data: bytes, where: str | Path, *, upright: bool = True) -> Picture:
     fix = "Fetch the file again, or take it out of the set"
     if not data:
         raise InputError("The image file is empty", where=where, fix=fix)
-    for begin, (end, within) in _ENDS.items():
-        if data.startswith(begin) and end not in data[-within:]:
-            raise InputError("The image file is cut off", where=where, fix=fix)
+    if _cut_off(data):
+        raise InputError("The image file is cut off", where=where, fix=fix)
     cv = cv2()
     flags = cv.IMREAD_COLOR if upright else cv.IMREAD_COLOR | cv.IMREAD_IGNORE_ORIENTATION
     try:
@@ -74,6 +71,25 @@ def decode(data: bytes, where: str | Path, *, upright: bool = True) -> Picture:
         raise InputError("This is no image, or a damaged one", where=where, fix=fix)
     found: Picture = cv.cvtColor(image, cv.COLOR_BGR2RGB)
     return found
+
+
+def _cut_off(data: bytes) -> bool:
+    """Whether a JPEG or PNG file ends before its picture does: the decoder would fill the rest with grey.
+
+    Other things may follow the picture, such as the film of a phone's moving picture.
+    """
+    if data.startswith(b"\x89PNG"):
+        return _END_OF_PNG not in data
+    if not data.startswith(b"\xff\xd8"):
+        return False
+    # Segments are passed over by their lengths: a small picture in the EXIF data has an end of its own.
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        kind = data[at + 1]
+        if kind == 0xDA:  # the picture itself, in which no other byte than 0 follows 0xFF until its end
+            return data.find(b"\xff\xd9", at) < 0
+        at += 1 if kind == 0xFF else 2 + int.from_bytes(data[at + 2:at + 4], "big")
+    return b"\xff\xd9" not in data[at:]
 
 
 def read_bytes(path: Path) -> bytes:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from groundswell.core.errors import InputError
+import numpy as np
+
+from groundswell.core.errors import BusyError, InputError
 from groundswell.core.files import read_json, write_json
 from groundswell.core.progress import progress, say
+from groundswell.data.embeddings.writing import held
 from groundswell.pipelines.marine.formats.coco import read_coco
 from groundswell.pipelines.marine.formats.folder import read_folder
 from groundswell.pipelines.marine.formats.listing import Listing
@@ -50,7 +56,9 @@ class Organised:
                  f"{_many(report['clips'], 'clip')} with {_many(report['boxes'], 'box')} of "
                  f"{_many(len(report['classes']), 'class')}."]
         done = {"shrunk": ("image", "shrunk"), "turned": ("image", "turned as boxes see it"),
-                "rescaled": ("image", "with annotations for another size"), "cut_boxes": ("box", "cut to the image")}
+                "rescaled": ("image", "with annotations for another size"),
+                "incomplete": ("image", "taken as not annotated, for a box could not be used"),
+                "cut_boxes": ("box", "cut to the image")}
         counted = [f"{_many(report[key], what)} {words}" for key, (what, words) in done.items() if report[key]]
         lines += [f"{'; '.join(counted)}."] if counted else []
         lines += [f"Not in the table of species: {', '.join(unknown)}."] if unknown else []
@@ -138,23 +146,82 @@ def organise(inputs: Sequence[str | Path], out: str | Path, recipe: OrganiseReci
 
     Raises:
         InputError: an input cannot be read at all, no image is left, or something else is at ``out``.
+        BusyError: another process is making the same set.
     """
     recipe, out = recipe or OrganiseRecipe(), Path(out).resolve()
     if not inputs:
         raise InputError("Nothing to organise was named", fix="Name a COCO file or a folder")
-    asked = {"inputs": [str(Path(path).resolve()) for path in inputs], "recipe": recipe.model_dump(mode="json")}
-    if (out / FACTS).is_file():
-        report = read_json(out / REPORT) if (out / REPORT).is_file() else {}
-        if report.get("asked") != asked:
-            raise InputError("There is another set of images here", where=out, fix="Name another folder")
-        say(f"Already organised: {out}")
-        return Organised(ImageSet.open(out), report)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not (out / FACTS).is_file() and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("There is something here already", where=out, fix="Name another folder, or remove this one")
     table = species if isinstance(species, SpeciesTable) else load_species(species)
     listings = [read_input(Path(path), kind) for path in inputs]
     todo = plan(listings, recipe)
+    asked = {"inputs": [str(Path(path).resolve()) for path in inputs], "recipe": recipe.model_dump(mode="json"),
+             "digest": _digest(listings, todo, recipe, table)}
+    there = _there(out, asked)
+    if there is not None:
+        return there
     aside = out.parent / f".{out.name}.organising"
+    with _alone(aside, out):
+        return _there(out, asked) or _organise(listings, todo, recipe, table, asked, aside, out, workers, quiet=quiet)
+
+
+def _there(out: Path, asked: dict[str, Any]) -> Organised | None:
+    """The set at ``out`` if there is one, which has to be the one that is asked for."""
+    if not (out / FACTS).is_file():
+        return None
+    report = read_json(out / REPORT) if (out / REPORT).is_file() else {}
+    before = report.get("asked", {})
+    if before != asked:
+        changed = {**before, "digest": ""} == {**asked, "digest": ""}
+        raise InputError("There is another set of images here" + (
+            ": the images, their annotations or the table of species have changed since it was made"
+            if changed else ""), where=out, fix="Name another folder")
+    say(f"Already organised: {out}")
+    return Organised(ImageSet.open(out), report)
+
+
+def _digest(listings: Sequence[Listing], todo: Sequence[Planned], recipe: OrganiseRecipe, table: SpeciesTable) -> str:
+    """Of all that a set depends on but its recipe: images as they lie there, what is said of them, and the species."""
+    digest = hashlib.blake2b(digest_size=16)
+    for listing in listings:
+        digest.update(json.dumps([listing.form, listing.classes]).encode())
+    for one in todo:
+        item = one.item
+        digest.update(json.dumps([one.name, stamp_of(one, recipe), one.clip, one.frame, item.annotated, item.incomplete,
+                                  {key: str(value) for key, value in sorted(item.facts.items())}]).encode())
+        for values in (item.boxes, item.label, item.crowd, item.track):
+            digest.update(np.ascontiguousarray(values).tobytes())
+    digest.update(json.dumps(table.value, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _alone(aside: Path, out: Path) -> Iterator[None]:
+    """No other process makes the same set meanwhile.
+
+    Raises:
+        BusyError: one does.
+        InputError: the folder cannot be written to.
+    """
+    lock = aside.with_name(f"{aside.name}.lock")
+    try:
+        aside.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot write here: {error.strerror}", where=aside.parent,
+                         fix="Choose a folder that exists and can be written to") from error
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held(lock))
+        except BusyError as error:
+            raise BusyError("Another process is making this set of images", where=out,
+                            fix="Wait for it, or stop it; what it has finished is kept") from error
+        yield
+        lock.unlink(missing_ok=True)
+
+
+def _organise(listings: Sequence[Listing], todo: list[Planned], recipe: OrganiseRecipe, table: SpeciesTable,
+              asked: dict[str, Any], aside: Path, out: Path, workers: int, *, quiet: bool) -> Organised:
     done = _make_files(todo, recipe, aside, workers, quiet=quiet)
     gathering = Gathering(listings, recipe)
     for one in todo:

@@ -16,7 +16,7 @@ from groundswell.pipelines.marine.formats.listing import Listing, Refused
 from groundswell.pipelines.marine.images_layout import BOX_COLUMNS, SIDES, SetFacts
 from groundswell.pipelines.marine.images_writing import write_tables
 from groundswell.pipelines.marine.organise_recipe import OrganiseRecipe
-from groundswell.pipelines.marine.organising import Done, Planned, place_boxes
+from groundswell.pipelines.marine.organising import LEAVES, Done, Planned, place_boxes
 from groundswell.pipelines.marine.species import UNKNOWN, SpeciesTable
 
 
@@ -49,12 +49,15 @@ class Gathering:
                              for k in range(len(item.label))]
             return
         self._first[made.of] = one
+        sides, cut, bad = place_boxes(one, made, self._recipe)
+        # An animal without its box would be taught as background.
+        incomplete = item.incomplete or LEAVES in bad.values()
+        self.counts["incomplete"] += item.annotated and incomplete
         self.counts.update(shrunk=made.shrunk, turned=made.turned, rescaled=made.rescaled)
         self._images.append({
             "source": self._recipe.source, **item.facts, "image": one.name, "file": made.file, "clip": one.clip,
             "width": made.size[0], "height": made.size[1], "frame": one.frame, "checksum": made.checksum,
-            "annotated": item.annotated})
-        sides, cut, bad = place_boxes(one, made, self._recipe)
+            "annotated": item.annotated and not incomplete})
         self.refused += [Refused(f"box {k} of {item.key}", why, "box") for k, why in bad.items()]
         good = [k for k in range(len(sides)) if k not in bad]
         self.counts["cut"] += int(cut[good].sum())
@@ -81,7 +84,7 @@ class Gathering:
                 "classes": dict(zip(self.classes, ids, strict=True)),
                 "clips": len({row["clip"] for row in self._images}), "shrunk": self.counts["shrunk"],
                 "cut_boxes": self.counts["cut"], "rescaled": self.counts["rescaled"],
-                "turned": self.counts["turned"], **_refusals(self.refused)}
+                "turned": self.counts["turned"], "incomplete": self.counts["incomplete"], **_refusals(self.refused)}
 
 
 def _elsewhere(first: Planned, one: Planned) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from groundswell.core.boxes import area, clipped
 from groundswell.core.errors import InputError
-from groundswell.pipelines.marine.formats.listing import Item, Listing, clip_and_frame
+from groundswell.pipelines.marine.formats.listing import Item, Listing, clip_and_frame, collection_of, part_named
 from groundswell.pipelines.marine.image_files import SUFFIXES, checksum, decode, encode, read_bytes
 from groundswell.pipelines.marine.organise_recipe import OrganiseRecipe
 from groundswell.pipelines.marine.vision import cv2
@@ -97,20 +97,26 @@ def plan(listings: Sequence[Listing], recipe: OrganiseRecipe) -> list[Planned]:
     """A name in the set, a clip and a frame for every image; these depend on what was found alone.
 
     The name is that of the file; where two files have one, each but the first gets eight digits of a digest of its path
-    besides. With several places, clips that only a path speaks of are apart from those of another place.
+    besides. With several collections, clips that only a path speaks of are apart from those of another collection; the
+    published parts of one collection, named one by one, are one collection all the same.
     """
     taken: set[str] = set()
     found: list[Planned] = []
     pattern = re.compile(recipe.clip) if recipe.clip else None
-    for number, listing in enumerate(listings):
+    collections = [collection_of(listing.path) for listing in listings]
+    several = len(set(collections)) > 1
+    for number, (listing, collection) in enumerate(zip(listings, collections, strict=True)):
+        part = part_named(listing.path)
         for item in listing.items:
+            if part and not item.facts.get("published_split"):
+                item.facts["published_split"] = part
             stem = re.sub(r"[^\w.()+=@ -]", "_", item.file.stem).lstrip(". ")[:150] or "image"
             digest = hashlib.blake2b(f"{number}/{item.key}".encode(), digest_size=4).hexdigest()
             name = stem if stem not in taken else f"{stem}_{digest}"
             taken.add(name)
             clip, frame = _clip(item, pattern)
-            if len(listings) > 1 and "clip" not in item.facts:
-                clip = f"{listing.path.stem}/{clip}"
+            if several and "clip" not in item.facts:
+                clip = f"{collection.name}/{clip}"
             found.append(Planned(name, item, number, clip, frame))
     return found
 
@@ -176,7 +182,9 @@ def make_file(planned: Planned, recipe: OrganiseRecipe, folder: Path) -> Done:
 def _as_annotated(data: bytes, item: Item) -> tuple[NDArray[np.uint8], bool, bool]:
     """The picture as its boxes see it; whether EXIF has it turned; whether its annotations are for another size."""
     image = decode(data, item.file)
-    lying = decode(data, item.file, upright=False) if b"Exif" in data[:4096] else image
+    # EXIF data begin a JPEG ("Exif"), and stand anywhere in PNG ("eXIf") and WebP ("EXIF").
+    told = b"exif" in (data[:4096] if data.startswith(b"\xff\xd8") else data).lower()
+    lying = decode(data, item.file, upright=False) if told else image
     turned = image.shape != lying.shape or not np.array_equal(image, lying)
     if item.size is None or (image.shape[1], image.shape[0]) == item.size:
         return image, turned, False
@@ -187,6 +195,10 @@ def _as_annotated(data: bytes, item: Item) -> tuple[NDArray[np.uint8], bool, boo
         return image, turned, True
     raise InputError(f"It is {image.shape[1]} by {image.shape[0]} pixels, and its annotations are for {width} by "
                      f"{height}")
+
+
+LEAVES = "it leaves its image"
+"""Why a box is refused of which too little lies in its image: the animal is there all the same, if only in part."""
 
 
 def place_boxes(planned: Planned, done: Done, recipe: OrganiseRecipe) -> tuple[NDArray[np.float64], NDArray[np.bool_],
@@ -209,7 +221,7 @@ def place_boxes(planned: Planned, done: Done, recipe: OrganiseRecipe) -> tuple[N
         if (sides <= 0).any():
             refused[k] = "it has no area"
         elif left[k] < recipe.inside * whole[k]:
-            refused[k] = "it leaves its image" if left[k] > 0 else "it is outside of its image"
+            refused[k] = LEAVES if left[k] > 0 else "it is outside of its image"
         elif (inside[k, 2:] - inside[k, :2] < _SMALLEST).any():
             refused[k] = "it is smaller than a pixel"
     return inside, np.abs(inside - boxes).max(axis=1, initial=0) > 1, refused

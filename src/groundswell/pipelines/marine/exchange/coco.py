@@ -44,7 +44,8 @@ def read_coco(value: Any, where: str, findings: Findings) -> list[Entry]:
             findings.add("orphan_annotation", f"{where}: annotation {number} of image {row['image_id']}")
         else:
             entry = entries[row["image_id"]]
-            shape = _shape(row, names, f"{where}: annotation {number} on {entry.name}", findings)
+            with findings.of(entry):
+                shape = _shape(row, names, f"{where}: annotation {number} on {entry.name}", findings)
             if shape is not None:
                 entry.shapes.append(shape)
                 entry.reviewed = True

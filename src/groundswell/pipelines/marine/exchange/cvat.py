@@ -57,7 +57,8 @@ def read_cvat(data: bytes, where: str, findings: Findings) -> list[Entry]:
         entry = Entry(name, stated=size_of(image.get("width"), image.get("height")))
         for shape in image:
             if shape.tag in _SHAPES:
-                found = _shape(shape, f"{where}: <{shape.tag}> on {name}", findings)
+                with findings.of(entry):
+                    found = _shape(shape, f"{where}: <{shape.tag}> on {name}", findings)
                 if found is not None:
                     entry.shapes.append(found)
         entries.append(entry)

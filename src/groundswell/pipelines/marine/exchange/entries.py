@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,12 +29,16 @@ SAYS = {
     "outline": "outlines; the upright box round each was taken",
     "not_a_box": "shapes that are neither a box nor an outline",
     "several_annotators": "images that more than one person annotated; the latest was taken",
+    "incomplete_image": "images with an animal whose box could not be used; they count as not annotated, for otherwise "
+                        "it would be taught as background",
     "not_reviewed": "images of the package that nobody has reviewed; not imported",
 }
 """Kinds of findings, in the order of a report."""
 HARMLESS = frozenset({"size_scaled", "clipped", "turned_box", "outline", "repeated_box", "several_annotators",
                       "not_reviewed", "repeated_image"})
 """Findings that lose nothing."""
+_LOSES = frozenset({"unreadable", "unknown_category", "outside_table", "not_finite", "not_a_box"})
+"""Findings about a box that lose the animal it was drawn for."""
 _EXAMPLES = 10
 
 
@@ -62,6 +67,7 @@ class Entry:
         unit: width and height of the image in the units of the boxes; None: pixels.
         stated: width and height in pixels that the file states, or None.
         reviewed: whether somebody did.
+        complete: whether every animal that was drawn has its box.
     """
 
     name: str
@@ -69,6 +75,7 @@ class Entry:
     unit: tuple[float, float] | None = None
     stated: tuple[float, float] | None = None
     reviewed: bool = True
+    complete: bool = True
 
 
 class Findings:
@@ -85,6 +92,16 @@ class Findings:
         seen = self.examples.setdefault(kind, [])
         if len(seen) < _EXAMPLES:
             seen.append(where)
+
+    @contextlib.contextmanager
+    def of(self, entry: Entry) -> Iterator[None]:
+        """While this is entered, an animal that loses its box is one of this entry."""
+        before = self._lost()
+        yield
+        entry.complete = entry.complete and self._lost() == before
+
+    def _lost(self) -> int:
+        return sum(self.count.get(kind, 0) for kind in _LOSES)
 
     def listed(self) -> list[dict[str, Any]]:
         """For a report."""

@@ -107,7 +107,7 @@ def import_boxes(source: Path, images: ImageSet, out: Path, *, package: Path | N
         raise InputError(f"Not one reviewed image can be used ({told or 'there are none'})", where=source,
                          fix="Look whether these annotations are of this set")
     made = work.write(Path(out), found, keep_others)
-    report = report_of(source, kind, len(sent.images), [boxes for _, boxes in found], made, findings,
+    report = report_of(source, kind, len(sent.images), [(boxes, whole) for _, boxes, whole in found], made, findings,
                        drawn=sum(len(entry.shapes) for entry in entries))
     text = text_of(report)
     write_json(made.path / REPORT, report)
@@ -159,8 +159,8 @@ class _Import:
     classes: Classes
     findings: Findings
 
-    def run(self, entries: list[Entry]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Reviewed images in the set's order, each with its boxes."""
+    def run(self, entries: list[Entry]) -> Iterator[tuple[str, dict[str, Any], bool]]:
+        """Reviewed images in the set's order, each with its boxes and whether every animal drawn has one."""
         by_image = self._by_image(entries)
         size = self.images.images.set_index("image")[["width", "height"]]
         for name in self.images.images["image"]:
@@ -171,9 +171,12 @@ class _Import:
                 self.findings.add("not_reviewed", name)
             elif self._whole(name):
                 width, height = (int(side) for side in size.loc[name])
-                boxes = resolved(entry, name, width, height, self.classes, self.findings)
+                with self.findings.of(entry):
+                    boxes = resolved(entry, name, width, height, self.classes, self.findings)
                 if boxes is not None:
-                    yield name, boxes
+                    if not entry.complete:
+                        self.findings.add("incomplete_image", name)
+                    yield name, boxes, entry.complete
 
     def _by_image(self, entries: list[Entry]) -> dict[str, Entry]:
         names = Names(tuple(self.sent.images & frozenset(self.images.images["image"])))
@@ -189,6 +192,7 @@ class _Import:
                 if (entry.unit, entry.stated) == (found[name].unit, found[name].stated):
                     found[name].shapes += entry.shapes
                     found[name].reviewed |= entry.reviewed
+                    found[name].complete &= entry.complete
                 else:
                     self.findings.add("size_disagrees", f"{name}, the second time")
         return found
@@ -208,9 +212,9 @@ class _Import:
             return False
         return True
 
-    def write(self, out: Path, found: list[tuple[str, dict[str, Any]]], keep_others: bool) -> ImageSet:
+    def write(self, out: Path, found: list[tuple[str, dict[str, Any], bool]], keep_others: bool) -> ImageSet:
         """The new set."""
-        drawn, images = dict(found), self.images
+        drawn, images = {name: (boxes, whole) for name, boxes, whole in found}, self.images
         note = {**images.note, "imported": {"from": images.fingerprint(), "images": len(drawn)}}
         with ImageWriter(out, classes=self.classes.names, species=self.classes.species, note=note,
                          preparation=images.preparation) as writer:
@@ -218,7 +222,8 @@ class _Import:
                 name = str(row["image"])
                 columns = {str(key): value for key, value in row.items() if key not in _WORKED_OUT}
                 if name in drawn:
-                    writer.add(name, images.file(name), annotated=True, **drawn[name], **columns)
+                    boxes, whole = drawn[name]
+                    writer.add(name, images.file(name), annotated=whole, **boxes, **columns)
                 elif keep_others:
                     old = images.annotations(name)
                     writer.add(name, images.file(name), annotated=bool(row["annotated"]), boxes=old.boxes,

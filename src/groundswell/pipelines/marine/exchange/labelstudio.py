@@ -12,6 +12,12 @@ from groundswell.pipelines.marine.exchange.entries import Entry, Findings, Shape
 from groundswell.pipelines.marine.images import ImageSet
 
 _NAMES = ("rectanglelabels", "polygonlabels", "labels")
+"""Types of results that are named boxes or outlines, and under which key their names stand."""
+_BARE = ("rectangle", "polygon")
+_SHAPES = frozenset({"brushlabels", "ellipselabels", "keypointlabels", "brush", "ellipse", "keypoint", "videorectangle",
+                     *_BARE})
+_GEOMETRY = frozenset({"x", "y", "points", "rle", "sequence", "vertices"})
+"""Keys of a value that is drawn on the image, whatever its type."""
 
 
 def is_labelstudio(value: Any) -> bool:
@@ -44,8 +50,10 @@ def read_labelstudio(value: Any, where: str, findings: Findings) -> list[Entry]:
             findings.add("several_annotators", f"{where}: {name}")
         if done:
             latest = max(enumerate(done), key=lambda pair: (str(pair[1].get("updated_at") or ""), pair[0]))[1]
-            for result in latest["result"]:
-                _add(entry, result, f"{where}: task {number}, {name}", findings)
+            drawn_as = _regions(latest["result"])
+            with findings.of(entry):
+                for result in drawn_as:
+                    _add(entry, result, f"{where}: task {number}, {name}", findings)
         entries.append(entry)
     return entries
 
@@ -63,6 +71,15 @@ def _image(data: Any) -> str:
     return local or unquote(address.path)
 
 
+def _regions(results: list[Any]) -> list[Any]:
+    """Results, without the bare shapes whose names stand in another result of the same id: what an interface with
+    ``<Rectangle>`` and ``<Labels>`` writes for one box."""
+    named = {result.get("id") for result in results if isinstance(result, dict) and result.get("type") == "labels"
+             and isinstance(result.get("id"), str)}
+    return [result for result in results if not (isinstance(result, dict) and result.get("type") in _BARE
+                                                 and result.get("id") in named)]
+
+
 def _add(entry: Entry, result: Any, where: str, findings: Findings) -> None:
     if not isinstance(result, dict) or not isinstance(result.get("value"), dict):
         findings.add("unreadable", where)
@@ -70,8 +87,8 @@ def _add(entry: Entry, result: Any, where: str, findings: Findings) -> None:
     value = result["value"]
     entry.stated = entry.stated or size_of(result.get("original_width"), result.get("original_height"))
     names = next((value[key] for key in _NAMES if value.get(key)), None)
-    if result.get("type") not in ("rectanglelabels", "polygonlabels"):
-        if result.get("type") in ("brushlabels", "ellipselabels", "keypointlabels", "rectangle"):
+    if result.get("type") not in _NAMES:
+        if _GEOMETRY & set(value) or result.get("type") in _SHAPES:
             findings.add("not_a_box", where)
         return  # choices and texts for the whole image are not ours
     if not isinstance(names, list) or not names:

@@ -12,7 +12,7 @@ from groundswell.pipelines.marine.exchange.entries import Findings
 from groundswell.pipelines.marine.images import ImageSet
 
 
-def report_of(source: Path, kind: str, sent: int, found: Sequence[Mapping[str, Any]], made: ImageSet,
+def report_of(source: Path, kind: str, sent: int, found: Sequence[tuple[Mapping[str, Any], bool]], made: ImageSet,
               findings: Findings, *, drawn: int) -> dict[str, Any]:
     """The report, for JSON.
 
@@ -20,17 +20,18 @@ def report_of(source: Path, kind: str, sent: int, found: Sequence[Mapping[str, A
         source: what was imported.
         kind: its format.
         sent: images in the package.
-        found: boxes of each imported image.
+        found: boxes of each imported image, and whether they are all.
         made: the new set.
         findings: what was wrong.
         drawn: boxes that were read.
     """
-    labels = np.concatenate([boxes["label"] for boxes in found])
+    labels = np.concatenate([boxes["label"] for boxes, _ in found])
     counts = np.bincount(labels, minlength=len(made.classes))
-    empty = sum(not len(boxes["label"]) for boxes in found)
+    empty = sum(whole and not len(boxes["label"]) for boxes, whole in found)
+    some = sum(len(boxes["label"]) > 0 for boxes, _ in found)
     return {
         "source": str(source), "format": kind, "simulated": made.simulated,
-        "images": {"in_package": sent, "imported": len(found), "with_boxes": len(found) - empty,
+        "images": {"in_package": sent, "imported": len(found), "with_boxes": some,
                    "without_animals": empty, "in_set": len(made)},
         "boxes": {"drawn": drawn, "imported": len(labels)},
         "boxes_of_class": {name: int(count) for name, count in zip(made.classes, counts, strict=True) if count},

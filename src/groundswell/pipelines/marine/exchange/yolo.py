@@ -10,6 +10,7 @@ import yaml
 
 from groundswell.core.errors import InputError
 from groundswell.pipelines.marine.exchange.entries import Entry, Findings, Shape, around, numbers
+from groundswell.pipelines.marine.formats.yolo import names_of
 
 _LISTS = frozenset({"classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt"})
 _SETTINGS = frozenset({"data.yaml", "dataset.yaml", "data.yml", "dataset.yml"})
@@ -43,7 +44,8 @@ def read_yolo(names: Sequence[str], read: Callable[[str], bytes], findings: Find
             continue
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                shape = _shape(line.split(), classes, f"{name}, line {number}", findings)
+                with findings.of(entry):
+                    shape = _shape(line.split(), classes, f"{name}, line {number}", findings)
                 if shape is not None:
                     entry.shapes.append(shape)
         entries.append(entry)
@@ -72,7 +74,7 @@ def _classes(names: Sequence[str], read: Callable[[str], bytes]) -> dict[int, st
             raise InputError("The list of classes ('names') is missing", where=name)
     for name in names:
         if PurePosixPath(name).name.lower() in _LISTS:
-            return dict(enumerate(line.strip() for line in _text(name, read(name)).splitlines() if line.strip()))
+            return dict(enumerate(names_of(_text(name, read(name)), name)))
     return None
 
 

@@ -116,14 +116,14 @@ def _boxes(listing: Listing, entries: list[Any], items: dict[Any, Item | None], 
             listing.refuse_box(what, "it is no annotation")
             continue
         number = entry.get("image_id")
-        if not isinstance(number, int | str) or number not in items:
-            listing.refuse_box(what, "its image is not listed")
-        elif items[number] is None:
-            listing.refuse_box(what, "its image is left out")
+        listed = isinstance(number, int | str) and number in items
+        item = items[number] if listed else None
+        if item is None:
+            listing.refuse_box(what, "its image is left out" if listed else "its image is not listed")
         elif not isinstance(entry.get("category_id"), int) or entry["category_id"] not in index:
-            listing.refuse_box(f"{what} of {_key(items[number])}", "its category is not listed")
+            listing.lose_box(item, f"{what} of {item.key}", "its category is not listed")
         elif not _sides(entry.get("bbox")):
-            listing.refuse_box(f"{what} of {_key(items[number])}", "it is not four finite numbers")
+            listing.lose_box(item, f"{what} of {item.key}", "it is not four finite numbers")
         else:
             left, top, width, height = map(float, entry["bbox"])
             track = entry.get("track_id", -1)
@@ -132,10 +132,6 @@ def _boxes(listing: Listing, entries: list[Any], items: dict[Any, Item | None], 
     for number, item in items.items():
         if item is not None:
             item.set_boxes(rows.get(number, []))
-
-
-def _key(item: Item | None) -> str:
-    return item.key if item else ""
 
 
 def _sides(box: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from groundswell.core.errors import InputError
-from groundswell.pipelines.marine.formats.listing import Item, Listing, images_below, part_of
+from groundswell.pipelines.marine.formats.listing import LEADS_OUT, Item, Listing, images_below, part_of
 
 
 def read_folder(folder: Path) -> Listing:
@@ -18,7 +18,8 @@ def read_folder(folder: Path) -> Listing:
     if not folder.is_dir():
         raise InputError("There is no such folder", where=folder)
     listing = Listing("folder", folder, ())
-    for path in images_below(folder):
+    for path in images_below(folder, leaving=lambda path: listing.refuse_file(path.relative_to(folder).as_posix(),
+                                                                              LEADS_OUT)):
         key = path.relative_to(folder).as_posix()
         listing.items.append(Item(path, key, facts={"published_split": part_of(key)}))
     if not listing.items:

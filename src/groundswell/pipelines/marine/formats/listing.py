@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Item:
         track: number of the animal within its clip, -1 unknown, int64, (n,).
         size: width and height that the boxes go with; None: boxes are shares.
         annotated: whether every animal is boxed.
+        incomplete: a box of it could not be used, so that it counts as not annotated, whatever ``annotated`` says.
         facts: columns of a set's table of images that are known: clip, frame, published_split, time, ...
     """
 
@@ -64,6 +65,7 @@ class Item:
     track: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     size: tuple[int, int] | None = None
     annotated: bool = False
+    incomplete: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
 
     def set_boxes(self, rows: Sequence[tuple[Sequence[float], int, bool, int]]) -> None:
@@ -96,6 +98,11 @@ class Listing:
         """Leave a box out."""
         self.refused.append(Refused(what, reason, "box"))
 
+    def lose_box(self, item: Item, what: str, reason: str) -> None:
+        """Leave a box out that stood for an animal: not every animal of its image is boxed then."""
+        self.refuse_box(what, reason)
+        item.incomplete = True
+
     def refuse_file(self, what: str, reason: str) -> None:
         """Leave a file out."""
         self.refused.append(Refused(what, reason))
@@ -116,6 +123,10 @@ def find_image(roots: Sequence[Path], name: str) -> Path:
     raise InputError("There is no such image")
 
 
+LEADS_OUT = "it is a link that leads out of its folder"
+"""Why an image is refused."""
+
+
 def reason_of(error: InputError) -> str:
     """What an error says, as a reason: a clause without place and advice."""
     return error.what[0].lower() + error.what[1:]
@@ -126,13 +137,24 @@ def plain_part(text: str) -> str:
     return text if re.fullmatch(r"\w[\w-]{0,40}", text) else ""
 
 
-def images_below(folder: Path) -> Iterator[Path]:
-    """Image files below a folder, in a fixed order; hidden ones, and links that leave the folder, are passed over."""
-    root = folder.resolve()
+def images_below(folder: Path, within: Path | None = None, leaving: Callable[[Path], None] | None = None
+                 ) -> Iterator[Path]:
+    """Image files below a folder, in a fixed order; hidden ones are passed over.
+
+    Args:
+        folder: where to look.
+        within: the folder, this one or one above it, that links may not leave.
+        leaving: is told of each link that does; it is passed over.
+    """
+    root = (within or folder).resolve()
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and path.suffix.lower() in READABLE and path.is_file() and path.resolve().is_relative_to(root):
+        if hidden or path.suffix.lower() not in READABLE or not path.is_file():
+            continue
+        if path.resolve().is_relative_to(root):
             yield path
+        elif leaving is not None:
+            leaving(path)
 
 
 def clip_and_frame(key: str) -> tuple[str, int]:
@@ -156,3 +178,28 @@ def clip_and_frame(key: str) -> tuple[str, int]:
 def part_of(key: str) -> str:
     """The published part that a path speaks of, as its folder is called; empty where there is none."""
     return next((part for part in Path(key).parent.parts if part.lower() in PARTS), "")
+
+
+def collection_of(path: Path) -> Path:
+    """The folder of the whole collection that a listing is of: without folders of a usual layout at its end.
+
+    ``data/train``, ``data/instances_test.json`` and ``data/annotations/val.json`` are all of ``data``: frames of one
+    clip may lie in each of them.
+    """
+    path = path.resolve()
+    if path.suffix and not path.is_dir():
+        path = path.parent
+    while path.name.lower() in _LAYOUT and path.parent != path:
+        path = path.parent
+    return path
+
+
+def part_named(path: Path) -> str:
+    """The published part that the name of a listing, or of its folder, speaks of; empty where there is none."""
+    if path.suffix.lower() == ".json":  # instances_train.json
+        last = re.split(r"[_.\- ]", path.stem)[-1]
+        if last.lower() in PARTS:
+            return last
+        path = path.parent
+    inside = path.resolve().relative_to(collection_of(path))
+    return next((part for part in inside.parts if part.lower() in PARTS), "")

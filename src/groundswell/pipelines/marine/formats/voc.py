@@ -80,18 +80,19 @@ def _read(listing: Listing, folder: Path, path: Path) -> tuple[Item, _Objects]:
         raise InputError("Its width and height are not whole numbers") from error
     if min(size) < 1:
         raise InputError("Its width and height are not given")
+    facts = {"published_split": part_of(key), **_clip(root)}
+    item = Item(file, key, size=size, annotated=True, facts=facts)
     objects: _Objects = []
     for place, entry in enumerate(root.iter("object")):
         name = (entry.findtext("name") or "").strip()
         sides = [_number(entry.findtext(f"bndbox/{side}")) for side in _SIDES]
         if not name:
-            listing.refuse_box(f"object {place} of {key}", "it has no name")
+            listing.lose_box(item, f"object {place} of {key}", "it has no name")
         elif not all(map(math.isfinite, sides)):
-            listing.refuse_box(f"object {place} of {key}", "it is not four finite numbers")
+            listing.lose_box(item, f"object {place} of {key}", "it is not four finite numbers")
         else:
             objects.append((name, sides))
-    facts = {"published_split": part_of(key), **_clip(root)}
-    return Item(file, key, size=size, annotated=True, facts=facts), objects
+    return item, objects
 
 
 def _image(folder: Path, path: Path, name: str) -> Path:

@@ -15,7 +15,7 @@ import yaml
 from groundswell.core.boxes import from_centre_and_size, to_centre_and_size
 from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_folder, inside
-from groundswell.pipelines.marine.formats.listing import Item, Listing, images_below, plain_part
+from groundswell.pipelines.marine.formats.listing import LEADS_OUT, Item, Listing, images_below, plain_part
 from groundswell.pipelines.marine.images import ImageSet
 
 FILE = "dataset.yaml"
@@ -50,24 +50,24 @@ def read_yolo(folder: Path) -> Listing:
     listing = Listing("yolo", folder, classes)
     clips = _clips(folder / CLIPS)
     seen: set[Path] = set()
-    for part, path in _images_of(folder, parts):
-        if path in seen:
-            listing.refuse_file(path.relative_to(folder.resolve()).as_posix(), "it is listed twice")
+    for part, path in _images_of(listing, folder.resolve(), parts):
+        real, key = path.resolve(), path.relative_to(folder.resolve()).as_posix()
+        if real in seen:
+            listing.refuse_file(key, "it is listed twice")
             continue
-        seen.add(path)
-        key = path.relative_to(folder.resolve()).as_posix()
+        seen.add(real)
         if not path.is_file():
             listing.refuse_file(key, "there is no such image")
             continue
-        item = Item(path, key, facts={"published_split": part, **clips.get(path.stem, {})})
-        _read_labels(listing, item, _labels_of(folder.resolve(), path))
+        item = Item(real, key, facts={"published_split": part, **clips.get(path.stem, {})})
+        _read_labels(listing, item, _labels_of(folder.resolve(), path))  # beside a link, not beside what it leads to
         listing.items.append(item)
     return listing
 
 
 def _described(path: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
     if path.suffix == ".txt":
-        return tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()), {}
+        return names_of(path.read_text("utf-8"), path), {}
     try:
         value = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -83,10 +83,27 @@ def _described(path: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
     return tuple(str(name).strip() for name in names), {k: value[k] for k in _SPLITS if value.get(k)}
 
 
-def _images_of(folder: Path, parts: dict[str, Any]) -> Iterator[tuple[str, Path]]:
-    """Part and image, links followed; all images below the folder where no parts are named."""
+def names_of(text: str, where: Path | str) -> tuple[str, ...]:
+    """Names of classes, one a line: the number of a class is that of its line.
+
+    Raises:
+        InputError: a line between others is empty, so that it is not sure which number the next has.
+    """
+    lines = [line.strip() for line in text.rstrip().splitlines()]
+    if not all(lines):
+        raise InputError("A line between the names of classes is empty, and their numbers are those of their lines",
+                         where=f"{where}, line {lines.index('') + 1}",
+                         fix="Take the line out if no class has its number; otherwise name the class")
+    return tuple(lines)
+
+
+def _images_of(listing: Listing, folder: Path, parts: dict[str, Any]) -> Iterator[tuple[str, Path]]:
+    """Part and image; all images below the folder where no parts are named."""
+    def leaving(path: Path) -> None:
+        listing.refuse_file(path.relative_to(folder).as_posix(), LEADS_OUT)
+
     if not parts:
-        yield from (("", path.resolve()) for path in images_below(folder))
+        yield from (("", path) for path in images_below(folder, leaving=leaving))
         return
     for part, entries in parts.items():
         for entry in entries if isinstance(entries, list) else [entries]:
@@ -95,7 +112,7 @@ def _images_of(folder: Path, parts: dict[str, Any]) -> Iterator[tuple[str, Path]
                 for line in filter(None, map(str.strip, path.read_text("utf-8").splitlines())):
                     yield part, _inside(folder, line)
             elif path.is_dir():
-                yield from ((part, found.resolve()) for found in images_below(path))
+                yield from ((part, found) for found in images_below(path, folder, leaving))
             else:
                 raise InputError(f"The part '{part}' is said to be in '{entry}', which is not there", where=folder)
 
@@ -133,7 +150,7 @@ def _read_labels(listing: Listing, item: Item, path: Path) -> None:
         try:
             label, sides = _parsed(line.split(), len(listing.classes))
         except ValueError as error:
-            listing.refuse_box(f"{path.name}, line {number} of {item.key}", str(error))
+            listing.lose_box(item, f"{path.name}, line {number} of {item.key}", str(error))
             continue
         rows.append((sides, label, False, -1))
     item.set_boxes(rows)

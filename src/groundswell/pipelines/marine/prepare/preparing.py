@@ -18,7 +18,7 @@ from groundswell.pipelines.marine.images_layout import FACTS, FOLDER, SetFacts
 from groundswell.pipelines.marine.images_writing import write_tables
 from groundswell.pipelines.marine.prepare.recipe import PrepareRecipe
 from groundswell.pipelines.marine.prepare.underwater import DEFAULT, underwater
-from groundswell.train.executors import run_tasks
+from groundswell.train.executors import available_cores, run_tasks
 
 UNDERWATER = "underwater"
 """Under which name a set's ``preparation`` says that its images are corrected, with the recipe and of what set."""
@@ -60,7 +60,7 @@ def prepare_set(images: ImageSet, out: Path, recipe: PrepareRecipe = DEFAULT, wo
         images: the set; not changed.
         out: folder; new, empty, or made by the same call.
         recipe: strengths of the three steps.
-        workers: processes.
+        workers: processes; 0 for as many as there are cores.
         quiet: no progress on stderr.
 
     Raises:
@@ -107,6 +107,7 @@ def _work_off(left: Sequence[Work], recipe: PrepareRecipe, workers: int, *, tota
             bar.advance(found[0])
             refused.extend(found[1])
 
+        workers = workers or available_cores()
         run_tasks(tasks, engine="loky" if workers > 1 else "inline", workers=workers, threads=1, finished=finished)
     if refused:
         raise InputError(f"{len(refused)} image(s) cannot be prepared, first: {sorted(refused)[0]}",
