@@ -14,6 +14,7 @@ from marine_sets import picture, small_set
 from groundswell.core.errors import InputError
 from groundswell.pipelines.marine.auditing import audit_division, audit_published, shared_between
 from groundswell.pipelines.marine.duplicates import hash_of, hashes_of, near_duplicates, pairs_of
+from groundswell.pipelines.marine.formats.coco import write_coco
 from groundswell.pipelines.marine.image_files import decode, encode
 from groundswell.pipelines.marine.images import ImageSet, ImageWriter
 from groundswell.pipelines.marine.organise import Organised, organise
@@ -126,6 +127,12 @@ def test_a_division_of_whole_clips_still_shows_copies_across_clips(published: Im
 def test_a_set_without_a_published_division_says_so(tmp_path: Path) -> None:
     made = small_set(tmp_path / "s")
     assert audit_published(made) == ["No division was published with this set."]
+
+
+def test_a_division_published_as_one_part_leaks_nothing_and_stops_nothing(tmp_path: Path) -> None:
+    write_coco(small_set(tmp_path / "set"), tmp_path / "train")
+    made = organise([tmp_path / "train"], tmp_path / "out", quiet=True).images
+    assert audit_published(made) == ["The published division has train alone: there is nothing that it could leak."]
     with pytest.raises(InputError, match="needs images in 'train' and in another part"):
         shared_between(made, np.full(len(made), "train", object), train="train")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +16,13 @@ from PIL import Image
 
 from groundswell.cli.main import main
 from groundswell.core.optional import available
-from groundswell.core.recipe import shipped_recipe
+from groundswell.core.recipe import build_recipe, shipped_recipe
+from groundswell.pipelines.marine.chain import calibrating
+from groundswell.pipelines.marine.chain.members import Members
 from groundswell.pipelines.marine.images import ImageSet
+from groundswell.pipelines.marine.recipe import MarineRecipe
 from groundswell.pipelines.workflow import load_archive
-from groundswell.splits.manifest import TRAIN, SplitManifest
+from groundswell.splits.manifest import TRAIN, VALIDATION, SplitManifest
 from groundswell.train.weights import read_pth
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -282,6 +287,36 @@ def test_calibrate_tells_before_and_after_and_what_it_was_fitted_on(place: Path,
         assert (place / "calibrated" / name).exists()
     did(capsys, "predict", place / "calibrated", place / "images", "--out", tmp_path / "p.json")
     assert json.loads((tmp_path / "p.json").read_text())["calibrated"]
+
+
+def test_boxes_of_several_views_are_kept_for_the_same_members_and_settings_only(place: Path, tmp_path: Path,
+                                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    def detector(members: Members) -> Any:
+        looked.append(members.runs[0].path.name)
+        return lambda pictures: [(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+                                 for _ in pictures]
+
+    monkeypatch.setattr(calibrating, "_detector", detector)
+    shutil.copytree(place / "runs" / "one", tmp_path / "three")
+    weights = tmp_path / "three" / "weights" / "best.safetensors"
+    weights = weights if weights.exists() else next((tmp_path / "three").rglob("best.safetensors"))
+    weights.write_bytes(weights.read_bytes() + b" ")
+    one = Members.open([place / "runs" / "one"])
+    other = dataclasses.replace(one, recipe=build_recipe(MarineRecipe, one.recipe.model_dump(), ["fuse.iou=0.9"]))
+    for members in (one, one, Members.open([place / "runs" / "two"]), other, Members.open([tmp_path / "three"]), one):
+        calibrating._by_views(members, VALIDATION, tmp_path / "views.parquet", True)
+    # The second is the first; "two" is a copy of "one", as good as itself.
+    assert looked == ["one", "one", "three", "one"]
+
+
+def test_animals_alone_are_told_from_their_background(place: Path, tmp_path: Path,
+                                                      capsys: pytest.CaptureFixture[str]) -> None:
+    did(capsys, "marine", "train", "nano", *sets(f"data.images={place / 'images'}", "data.classes=animal", *KEYS),
+        "--out", tmp_path / "run")
+    told = did(capsys, "evaluate", tmp_path / "run", "--no-controls")
+    assert "mAP50 is" in told
 
 
 def test_track_counts_and_draws_a_video(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

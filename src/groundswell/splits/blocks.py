@@ -69,7 +69,7 @@ def cut_blocks(table: SampleTable, recipe: SplitRecipe) -> NDArray[np.int8]:
         InputError: there are no times, or a part is left empty or without one of the classes.
     """
     groups = Groups.of_table(table)
-    check_classes(groups)
+    check_classes(table, groups)
     line, labels = _line_up(table, groups, recipe.embargo_days), table.labels()
     parts = np.full((len(table), recipe.folds), EXCLUDED, np.int8)
     free = np.ones(len(table), bool)

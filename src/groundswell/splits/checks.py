@@ -8,18 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
+from groundswell.data.table import SampleTable
 from groundswell.splits.groups import Groups
 from groundswell.splits.parts import PARTS
 
+BACKGROUND = "background"
+"""Fact of a table's origin: labels are of things that lie in a sample, with their surroundings to be told from, so that
+one class is enough."""
 
-def check_classes(groups: Groups, unit: str = "group") -> None:
-    """See that there are two classes, where there are labels at all.
+
+def check_classes(table: SampleTable, groups: Groups, unit: str = "group") -> None:
+    """See that there are two classes, where there are labels at all and no background (:data:`BACKGROUND`).
 
     Raises:
         InputError: all samples that have a label have the same one.
     """
     present = np.flatnonzero(groups.holds.any(axis=0))
-    if len(present) == 1:
+    if len(present) == 1 and not table.origin.get(BACKGROUND):
         raise InputError(f"All labelled samples are '{groups.classes[present[0]]}', so there is nothing to tell apart "
                          f"({unit}s: {listed(groups)})", fix="Label samples of a second class")
 

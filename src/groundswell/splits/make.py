@@ -85,7 +85,7 @@ def _deal_units(table: SampleTable, recipe: SplitRecipe) -> NDArray[np.int8]:
     # Groups, or single samples, dealt whole; shape (n, folds).
     of = Groups.of_samples if recipe.regime in _BY_SAMPLE else Groups.of_table
     units, free = of(table), np.ones(len(table), bool)
-    check_classes(units, _unit(recipe))
+    check_classes(table, units, _unit(recipe))
     if recipe.holdout:
         held = draw_parts(units.stratum, (1 - recipe.holdout, recipe.holdout), recipe.seed, "holdout") == 1
         free = ~held[units.of_row]

@@ -49,7 +49,7 @@ def deal_values(table: SampleTable, recipe: SplitRecipe) -> NDArray[np.int8]:
         InputError: there is no such column, it has too few values, or too little is left to learn from.
     """
     groups, labels, column = Groups.of_table(table), table.labels(), _values(table, recipe)
-    check_classes(groups)
+    check_classes(table, groups)
     ties = Ties(table) if recipe.purge else None
     free, held = np.ones(len(table), bool), np.zeros(len(table), bool)
     if recipe.holdout:

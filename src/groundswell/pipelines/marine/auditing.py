@@ -171,12 +171,15 @@ def audit_published(images: ImageSet, *, bits: int = BITS, hashes: Hashes | None
     """What the division that was published with a set leaks, in sentences.
 
     Raises:
-        InputError: it has no training part, or an image cannot be read.
+        InputError: an image cannot be read.
     """
     part = images.images["published_split"].to_numpy(object)
     train = next((name for name in part if str(name).lower() in TRAIN_NAMES), "train")
     if not (part != "").any():
         return ["No division was published with this set."]
+    named = sorted(set(part[part != ""]))
+    if train not in named or len(named) < 2:
+        return [f"The published division has {', '.join(map(str, named))} alone: there is nothing that it could leak."]
     return shared_between(images, part, train=train, bits=bits, hashes=hashes).sentences("The published division")
 
 

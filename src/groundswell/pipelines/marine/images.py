@@ -214,7 +214,8 @@ class ImageSet:
 
         The label of an image is the rarest class on it, so that a split that is stratified by label shares out rare
         classes first; null where it has no box. ``content`` is the file's checksum: the audit of a split sees an image
-        that two parts have. A part need not have every class (fact ``open_set``): clips decide.
+        that two parts have. A part need not have every class (fact ``open_set``): clips decide; and one class is enough
+        (fact ``background``).
 
         Args:
             annotated: leave out images whose animals are not boxed.
@@ -225,7 +226,7 @@ class ImageSet:
             "sample_id": frame["image"], "record": frame["clip"], "group": frame["clip"], "label": self._rarest(),
             "boxes": self.counts(), "content": frame["checksum"], **{name: frame[name] for name in known}})
         rows = rows[frame["annotated"].to_numpy(bool)] if annotated else rows
-        origin = {**self.note, "images": self._fingerprint, "open_set": True}
+        origin = {**self.note, "images": self._fingerprint, "open_set": True, "background": True}
         return SampleTable(rows, self.classes, pipeline="marine", origin=origin)
 
     def _rarest(self) -> pd.Series[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,11 @@ from groundswell.pipelines.marine.recipe import MarineRecipe
 from groundswell.pipelines.marine.ship import tasks_of
 from groundswell.pipelines.marine.thresholds import thresholds_of
 from groundswell.splits.manifest import TEST, VALIDATION
+from groundswell.train.weights import BEST
 
 _BATCH = 8
+_LOOKED = "looked"
+"""Key of a note: what was looked at, by whom and how, see :func:`_digest`."""
 
 
 def calibrate_stage(stage: Stage, out: Path, quiet: bool) -> dict[str, Any]:
@@ -81,9 +86,13 @@ def calibrate_members(members: Members, folder: Path, *, quiet: bool = False) ->
 
 
 def _by_views(members: Members, part: int, path: Path, quiet: bool) -> BoxPredictions:
-    """Fused boxes of every image of a part; kept, so that going on after a kill does not look again."""
+    """Fused boxes of every image of a part; kept, so that going on after a kill does not look again with the same
+    members in the same way."""
+    looked = _digest(members)
     if path.exists():
-        return BoxPredictions.read(path)
+        there = BoxPredictions.read(path)
+        if there.note.get(_LOOKED) == looked:
+            return there
     table = members.archive.table
     detector = _detector(members)
     names = [str(name) for name in table.column("sample_id").to_numpy(object)[members.manifest.rows(part, 0)]]
@@ -94,9 +103,21 @@ def _by_views(members: Members, part: int, path: Path, quiet: bool) -> BoxPredic
             found += detector([members.images.read(name) for name in chosen])
             bar.advance(len(chosen))
     made = BoxPredictions.of(names, found, members.told.names, member="views",
-                             note={"simulated": True} if members.images.simulated else {})
+                             note={_LOOKED: looked, **({"simulated": True} if members.images.simulated else {})})
     made.write(path)
     return made
+
+
+def _digest(members: Members) -> str:
+    """Of all that boxes found by views depend on: images, weights, and how several boxes become one."""
+    recipe = members.recipe
+    said = [members.archive.table.fingerprint, members.manifest.assignment.tolist(), list(members.weights),
+            *(part.model_dump(mode="json") for part in (recipe.data, recipe.fuse, recipe.tta)),
+            *(run.recipe(MarineRecipe).detect.model_dump(mode="json") for run in members.runs)]
+    digest = hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=16)
+    for run in members.runs:
+        digest.update(hashlib.blake2b((run.fold_path(0) / BEST).read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _detector(members: Members) -> OpenDetector:
