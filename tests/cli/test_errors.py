@@ -21,7 +21,8 @@ from groundswell.core.recipe import dump_recipe, load_recipe
 from groundswell.core.run import RunFolder
 from groundswell.pipelines.das.data import WORKFLOW
 from groundswell.pipelines.das.recipe import DasRecipe
-from groundswell.pipelines.workflow import start_run
+from groundswell.pipelines.workflow import FoldSetup, start_run
+from groundswell.train.fit import fit
 
 Capture = pytest.CaptureFixture[str]
 
@@ -268,6 +269,28 @@ def test_a_file_that_may_not_grow_is_a_full_disk(words: list[str], place: Path, 
 
 
 # -- being stopped ----------------------------------------------------------------------------------------------------
+
+def test_a_run_goes_back_to_a_checkpoint_that_is_named(place: Path, tmp_path: Path, capsys: Capture) -> None:
+    recipe = load_recipe(DasRecipe, place / "recipe.yaml",
+                         ["train.epochs=3", "train.checkpoint_every=1", "train.keep=5"])
+    run = start_run("das", recipe, tmp_path / "run")
+    fold = run.fold_path(0)
+    fit(FoldSetup("das", run.path, 0), recipe.train, fold, quiet=True)  # killed before it could predict
+    checkpoints, logs = fold / "checkpoints", ("steps.csv", "epochs.csv")
+    first, *later = sorted(checkpoints.glob("*.ckpt"))
+    before = {path: (path.read_bytes(), path.stat().st_ino) for path in later}
+    kept = {name: (fold / "logs" / name).read_bytes() for name in logs}
+    for path, words in ((tmp_path / "else.ckpt", "no checkpoint of the run"),
+                        (checkpoints / "step-000000000.ckpt", "no such checkpoint")):
+        assert words in refused(capsys, ["resume", str(run.path), "--checkpoint", str(path)])
+    assert {path: (path.read_bytes(), path.stat().st_ino) for path in later} == before
+    assert main(["-q", "resume", str(run.path), "--checkpoint", str(first)]) == 0
+    # All after the first was done again, to the same bytes.
+    assert [path.read_bytes() for path in later] == [data for data, _ in before.values()]
+    assert all(path.stat().st_ino != node for path, (_, node) in before.items())
+    assert {name: (fold / "logs" / name).read_bytes() for name in logs} == kept
+    assert "of use no more" in refused(capsys, ["resume", str(run.path), "--checkpoint", str(first)])
+
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_training_that_is_stopped_can_be_gone_on_with(

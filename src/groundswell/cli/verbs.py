@@ -81,7 +81,11 @@ def report(run: Run) -> None:
     print(f"Wrote {write_run_report(RunFolder.open(run))}.")
 
 
-def resume(run: Run) -> None:
+def resume(
+    run: Run,
+    checkpoint: Annotated[Path | None, typer.Option(help="Go back to this checkpoint of the run instead of the last "
+                                                         "one; what came after it is taken back.")] = None,
+) -> None:
     """Go on with a run that was interrupted: nothing finished is done again.
 
     Example: groundswell resume runs/first
@@ -90,7 +94,7 @@ def resume(run: Run) -> None:
     from groundswell.pipelines.workflow import train_run
 
     found = RunFolder.open(run)
-    train_run(found)
+    train_run(found, checkpoint=checkpoint)
     print(f"Trained. Next: groundswell evaluate {run}")
 
 

@@ -257,13 +257,20 @@ def load_task(folder: Path, pipeline: str, fold: int) -> tuple[Any, Archive, Tas
     return recipe, archive, task
 
 
-def fit_fold(pipeline: str, folder: Path, fold: int, quiet: bool = False) -> Path:
-    """Fit (or finish) one fold, then predict its test and validation samples. Returns the fold's folder."""
+def fit_fold(pipeline: str, folder: Path, fold: int, quiet: bool = False, checkpoint: Path | None = None) -> Path:
+    """Fit (or finish) one fold, then predict its test and validation samples. Returns the fold's folder.
+
+    ``checkpoint``, where it is one of this fold, is gone on from instead of the last one.
+    """
     place = RunFolder(folder).fold_path(fold)
+    named = checkpoint if checkpoint is not None and checkpoint.parent.parent == place.resolve() else None
+    if named is not None and (place / "test.parquet").exists():
+        raise InputError(f"Fold {fold + 1} is finished, and its checkpoints are of use no more", where=named,
+                         fix="Train again, into another folder")
     if (place / "test.parquet").exists():
         return place
     recipe = RunFolder(folder).recipe(get_pipeline(pipeline).recipe_class())
-    fit(FoldSetup(pipeline, folder, fold), recipe.train, place, resume=True, quiet=quiet)
+    fit(FoldSetup(pipeline, folder, fold), recipe.train, place, resume=named or True, quiet=quiet)
     recipe, archive, task = load_task(folder, pipeline, fold)
     workflow, manifest = workflow_of(pipeline), SplitManifest.read(folder, archive.table)
     for part, name in ((VALIDATION, "validation"), (TEST, "test")):
@@ -287,10 +294,11 @@ def folds_of(run: RunFolder, fold: int) -> list[int]:
     return list(range(folds)) if fold == 0 else [fold - 1]
 
 
-def fit_folds(pipeline: str, folder: Path, folds: int, *, at_once: int = 1, quiet: bool = False) -> Any:
+def fit_folds(pipeline: str, folder: Path, folds: int, *, at_once: int = 1, quiet: bool = False,
+              checkpoint: Path | None = None) -> Any:
     """Fit every fold in ``folder`` that is not done yet; the pooled test predictions of all folds."""
     several = at_once > 1 and folds > 1
-    tasks = {f"fold {k + 1}": (fit_fold, (pipeline, folder, k, quiet or several)) for k in range(folds)}
+    tasks = {f"fold {k + 1}": (fit_fold, (pipeline, folder, k, quiet or several, checkpoint)) for k in range(folds)}
     with progress(folds, "fit", "folds", quiet=quiet or not several) as bar:
         run_tasks(tasks, engine="loky" if several else "inline", workers=at_once,
                   finished=lambda name, folder: bar.advance())
@@ -411,8 +419,19 @@ def plan_run(pipeline: str, recipe: Any, out: Path) -> list[str]:
     return lines
 
 
-def train_run(run: RunFolder, *, quiet: bool = False) -> Any:
-    """Fit what is not fitted yet in ``run``: the same call starts and resumes."""
+def train_run(run: RunFolder, *, quiet: bool = False, checkpoint: Path | None = None) -> Any:
+    """Fit what is not fitted yet in ``run``: the same call starts and resumes.
+
+    Args:
+        run: begun by :func:`start_run`.
+        quiet: no progress on stderr.
+        checkpoint: of one of its folds, to go on from instead of the last one of that fold; what came after it is
+            taken back.
+
+    Raises:
+        InputError: the run cannot be gone on with; the checkpoint is damaged, not the run's, or of a finished fold.
+        TrainingStopped: by a signal, after a checkpoint.
+    """
     if not (run.path / "split.json").exists():
         raise InputError("The run was interrupted before it had its split", where=run.path,
                          fix="Remove the folder and train again")
@@ -421,14 +440,30 @@ def train_run(run: RunFolder, *, quiet: bool = False) -> Any:
                      f"Go on with: groundswell resume {run.path}")
     with run.lock(), later:
         if run.status["state"] in ("trained", "evaluated"):
+            if checkpoint is not None:
+                raise InputError("The run is trained, and its checkpoints are of use no more", where=run.path,
+                                 fix="Train again, into another folder")
             return workflow_of(run.pipeline).predictions.read(run.path / "predictions.parquet")
         archive = load_archive(run.path)
         workflow_of(run.pipeline).check_unchanged(archive)
         manifest = SplitManifest.read(run.path, archive.table)
+        if checkpoint is not None:
+            checkpoint = _of_a_fold(run, checkpoint, manifest.folds)
         run.set_status("training")
-        pooled = fit_folds(run.pipeline, run.path, manifest.folds, at_once=recipe.train.folds_at_once, quiet=quiet)
+        pooled = fit_folds(run.pipeline, run.path, manifest.folds, at_once=recipe.train.folds_at_once, quiet=quiet,
+                           checkpoint=checkpoint)
         run.set_status("trained")
     return pooled
+
+
+def _of_a_fold(run: RunFolder, checkpoint: Path, folds: int) -> Path:
+    """The checkpoint's whole path; refused where it is none of the run's."""
+    path = checkpoint.resolve()
+    places = [run.fold_path(k).resolve() / "checkpoints" for k in range(folds)]
+    if path.parent not in places:
+        raise InputError("This is no checkpoint of the run", where=checkpoint,
+                         fix=f"Name one of {', '.join(map(str, places[:3]))}{' ...' if folds > 3 else ''}")
+    return path
 
 
 @dataclass(frozen=True)
