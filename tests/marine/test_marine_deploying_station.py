@@ -239,6 +239,38 @@ def test_a_recording_that_ends_the_service_again_and_again_does_not_stop_the_oth
     assert done_of(watch)["deadly"]["state"] == "failed" and done_of(watch)["good"]["state"] == "done"
 
 
+def test_a_recording_is_not_given_up_because_the_service_was_told_to_stop_while_it_looked_at_it(
+        watch, monkeypatch) -> None:
+    recording(watch.source)
+    follow = watching.follow
+
+    def stopped(*args, **more):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    def dies(*args, **more):
+        raise MemoryError
+
+    before = signal.signal(signal.SIGTERM, watching._stop)
+    try:
+        for number in range(watching.TRIES + 1):
+            monkeypatch.setattr(watching, "follow", stopped)
+            with pytest.raises(SystemExit) as ended:
+                watch.pass_once()
+            assert ended.value.code == 0
+            # What it died of before still counts.
+            assert list(watch.state()[1].values()) == [1] * (number > 0)
+            if number == 0:
+                monkeypatch.setattr(watching, "follow", dies)
+                with pytest.raises(MemoryError):
+                    watch.pass_once()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    monkeypatch.setattr(watching, "follow", follow)
+    assert watch.pass_once() == 1 and done_of(watch)["dive"]["state"] == "done"
+    assert watch.state()[1] == {}
+
+
 def test_results_that_were_not_remembered_are_replaced(watch) -> None:
     recording(watch.source)
     watch.pass_once()

@@ -3,7 +3,8 @@
 ``python -m groundswell.pipelines.marine.deploying.watching --model models --input recordings --out results``
 
 What is done is written down after each recording (``state.json``) and results appear whole (one folder a recording), so
-that a kill at any moment costs the recording at hand, which is begun anew. ``health.json`` says how things stand.
+that a kill at any moment costs the recording at hand, which is begun anew. SIGTERM ends it with exit status 0.
+``health.json`` says how things stand.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,27 +125,43 @@ class Watch:
         taken = 0
         for number, one in enumerate(ready):
             self._tell("working", done, len(waiting) - number, one.path.name)
-            begun[one.key] = begun.get(one.key, 0) + 1
-            self._remember(done, begun)
-            try:
-                result = self._follow(one, done) if begun[one.key] <= TRIES else {
-                    "state": "failed", "why": f"the service ended {TRIES} times while it looked at this recording"}
-            except InputError as error:  # this recording's own fault: told, and not tried again until it changes
-                result = {"state": "failed", "why": str(error)}
-            except FailureError as error:  # such as a full disk: tried again later, as often as it takes
-                self._trouble = str(error)
+            with self._attempt(one.key, done, begun):
+                try:
+                    result = self._follow(one, done) if begun[one.key] <= TRIES else {
+                        "state": "failed", "why": f"the service ended {TRIES} times while it looked at this recording"}
+                except InputError as error:  # this recording's own fault: told, and not tried again until it changes
+                    result = {"state": "failed", "why": str(error)}
+                except FailureError as error:  # such as a full disk: tried again later, as often as it takes
+                    self._trouble = str(error)
+                    del begun[one.key]
+                    with contextlib.suppress(FailureError):  # it may still be full
+                        self._remember(done, begun)
+                    break
+                self._trouble = ""
                 del begun[one.key]
-                with contextlib.suppress(FailureError):  # it may still be full
-                    self._remember(done, begun)
-                break
-            self._trouble = ""
-            del begun[one.key]
-            done[one.key] = {**result, "recording": one.path.name, "time": _clock(self.now())}
-            self._remember(done, begun)
+                done[one.key] = {**result, "recording": one.path.name, "time": _clock(self.now())}
+                self._remember(done, begun)
             say(f"{one.path.name}: {result.get('why') or result['lines'][0]}")
             taken += 1
         self._tell("trouble" if self._trouble else "idle", done, len(waiting) - taken, "")
         return taken
+
+    @contextlib.contextmanager
+    def _attempt(self, key: str, done: dict[str, Any], begun: dict[str, int]) -> Iterator[None]:
+        """A recording is begun in here, which counts unless the service is told to stop: only its deaths are against
+        the recording."""
+        before = begun.get(key, 0)
+        try:
+            begun[key] = before + 1
+            self._remember(done, begun)
+            yield
+        except (SystemExit, KeyboardInterrupt):
+            begun.pop(key, None)
+            if before and key not in done:
+                begun[key] = before
+            with contextlib.suppress(FailureError):  # a full disk is no reason to stay
+                self._remember(done, begun)
+            raise
 
     def _remember(self, done: dict[str, Any], begun: dict[str, int]) -> None:
         write_json(self.out / STATE, {"format": _FORMAT, "done": done, "begun": begun})
