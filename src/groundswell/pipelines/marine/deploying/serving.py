@@ -114,10 +114,12 @@ class _Handler(BaseHTTPRequestHandler):
         told = self.headers.get("Content-Length", "")
         if not told.isdecimal():
             raise _Refused(411, "The request has to say how long it is (Content-Length).")
-        if int(told) > MOST_BYTES:
+        digits = told.lstrip("0") or "0"
+        if len(digits) > len(str(MOST_BYTES)) or int(digits) > MOST_BYTES:  # int() refuses thousands of digits
             raise _Refused(413, f"A request may have {MOST_BYTES} bytes at most.")
-        body = self.rfile.read(int(told))
-        if len(body) != int(told):
+        length = int(digits)
+        body = self.rfile.read(length)
+        if len(body) != length:
             raise _Refused(400, "The request broke off.")
         return body
 
