@@ -12,6 +12,8 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ import yaml
 from marine_sets import picture
 from tiny_detectors import tiny_ensemble, tiny_onnx
 
+from groundswell.pipelines.marine import image_files
 from groundswell.pipelines.marine.deploying import container, serving
 from groundswell.pipelines.marine.deploying.container import instructions, lint
 from groundswell.pipelines.marine.deploying.packaging import package
@@ -146,7 +149,8 @@ def test_the_entry_point_of_the_recipe_runs_and_answers(packed) -> None:
             assert json.loads(link.getresponse().read())["predictions"][0]["width"] == 90
         link = http.client.HTTPConnection("127.0.0.1", int(where[1]), timeout=30)
         link.request("POST", "/predict", encode(np.zeros((7000, 7000, 3), np.uint8), ".png"))  # small, and 147 MB
-        assert link.getresponse().status == 400
+        answer = link.getresponse()
+        assert answer.status == 413 and "40000000 pixels at most" in json.loads(answer.read())["error"]
     finally:
         process.kill()
         process.communicate()
@@ -195,6 +199,33 @@ def test_what_is_too_long_is_refused_unread_and_other_paths_are_not_there(servic
         assert b" 411 " in link.recv(200)
     assert ask(service, "POST", "/../etc/passwd", b"x")[0] == 404
     assert ask(service, "GET", "/predict")[0] == 404
+
+
+def test_of_all_requests_together_one_decoded_image_is_in_memory(service, monkeypatch) -> None:
+    there, most, decode = [], [], image_files.decode
+
+    def watched(data, where, **more):
+        most.append(sum(one() is not None for one in there))
+        image = decode(data, where, **more)
+        there.append(weakref.ref(image))
+        return image
+
+    monkeypatch.setattr(image_files, "decode", watched)
+    with ThreadPoolExecutor(4) as pool:
+        done = pool.map(lambda _: ask(service, "POST", "/predict", instances(*[PNG] * 6),
+                                      Content_Type="application/json"), range(4))
+    assert [status for status, _ in done] == [200] * 4
+    assert len(most) == 24 and max(most) == 0  # when another one is decoded
+
+
+def test_images_with_too_many_pixels_are_refused_with_the_number_that_is_allowed(service, monkeypatch) -> None:
+    monkeypatch.setattr(serving, "MOST_PIXELS_IN_ALL", 2 * 90 * 60)
+    assert ask(service, "POST", "/predict", instances(PNG, PNG), Content_Type="application/json")[0] == 200
+    status, answer = ask(service, "POST", "/predict", instances(PNG, PNG, PNG), Content_Type="application/json")
+    assert status == 413 and "10800 pixels in all" in answer["error"]
+    monkeypatch.setattr(serving, "MOST_PIXELS", 90 * 60 - 1)
+    status, answer = ask(service, "POST", "/predict", PNG)
+    assert status == 413 and "5399 pixels at most" in answer["error"]
 
 
 def test_too_many_at_once_are_told_to_come_again(service) -> None:

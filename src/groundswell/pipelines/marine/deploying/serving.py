@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ MOST_IMAGES = 16
 """In a request."""
 MOST_PIXELS = 40_000_000
 """Of an image."""
+MOST_PIXELS_IN_ALL = 200_000_000
+"""Of a request's images together: they are looked at while others wait."""
 AT_ONCE = 8
 """Requests that may wait for the one that is computed."""
 TIMEOUT_S = 30.0
@@ -62,17 +64,25 @@ class Service(ThreadingHTTPServer):
         self.computing, self.seats = threading.Lock(), threading.BoundedSemaphore(AT_ONCE)
         super().__init__((host, port), _Handler)
 
-    def predict(self, images: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:
-        """Boxes from each class's threshold on, JSON-able."""
-        detector, answers = self.detector, []
-        for image in images:
-            with self.computing:
-                boxes, score, label = detector.counted(detector([image])[0])
-            answers.append({"width": image.shape[1], "height": image.shape[0], "boxes": [
-                {"box": [round(float(v), 2) for v in box], "category": detector.classes[k],
-                 "priority": detector.priority[k], "score": round(float(s), 5)}
-                for box, s, k in zip(boxes, score, label, strict=True)]})
-        return {"predictions": answers, "calibrated": detector.calibrator is not None, "simulated": detector.simulated}
+    def predict(self, images: Iterable[NDArray[np.uint8]]) -> dict[str, Any]:
+        """Boxes from each class's threshold on, JSON-able.
+
+        Args:
+            images: each (h, w, 3), RGB. They are asked for one by one and not kept, while no other request computes: of
+                all requests together one decoded image is in memory.
+        """
+        with self.computing:
+            answers = list(map(self._found, images))  # a loop's variable would keep an image while the next is decoded
+        return {"predictions": answers, "calibrated": self.detector.calibrator is not None,
+                "simulated": self.detector.simulated}
+
+    def _found(self, image: NDArray[np.uint8]) -> dict[str, Any]:
+        detector = self.detector
+        boxes, score, label = detector.counted(detector([image])[0])
+        return {"width": image.shape[1], "height": image.shape[0], "boxes": [
+            {"box": [round(float(v), 2) for v in box], "category": detector.classes[k],
+             "priority": detector.priority[k], "score": round(float(s), 5)}
+            for box, s, k in zip(boxes, score, label, strict=True)]}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -137,21 +147,43 @@ class _Handler(BaseHTTPRequestHandler):
         sys.stderr.write(f"{self.address_string()} {format % args!r}\n")
 
 
-def _images(body: bytes, kind: str) -> list[NDArray[np.uint8]]:
-    """Images of a request."""
-    from groundswell.pipelines.marine.image_files import decode
-
+def _images(body: bytes, kind: str) -> Iterator[NDArray[np.uint8]]:
+    """Images of a request, decoded when they are asked for. So is its JSON: empty lists take many times their bytes."""
     if not kind.split(";")[0].strip().lower().endswith("json"):
-        return [decode(body, "the request")]
+        yield _decoded(body, "the request")
+        return
     try:
         instances = json.loads(body)["instances"]
         texts = [one["b64"] if "b64" in one else one["image_bytes"]["b64"] for one in instances]
         data = [base64.b64decode(text, validate=True) for text in texts]
     except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
         raise _Refused(400, 'JSON has the form {"instances": [{"b64": "..."}]}, with images in base64.') from error
+    del instances, texts
     if not 1 <= len(data) <= MOST_IMAGES:
         raise _Refused(400, f"A request has 1 to {MOST_IMAGES} images.")
-    return [decode(one, f"instance {number}") for number, one in enumerate(data)]
+    pixels = 0
+    for number, one in enumerate(data):
+        image = _decoded(one, f"instance {number}")
+        pixels += image.shape[0] * image.shape[1]
+        if pixels > MOST_PIXELS_IN_ALL:
+            raise _Refused(413, f"The images of a request may have {MOST_PIXELS_IN_ALL} pixels in all at most.")
+        yield image
+        del image  # before the next one is decoded
+
+
+def _decoded(data: bytes, where: str) -> NDArray[np.uint8]:
+    from groundswell.pipelines.marine.image_files import decode
+
+    large = _Refused(413, f"An image may have {MOST_PIXELS} pixels at most ({where}).")
+    try:
+        image = decode(data, where)
+    except InputError as error:
+        if "CV_IO_MAX_IMAGE" in error.what:  # OpenCV's own limit, which it heeds before it takes memory
+            raise large from error
+        raise
+    if image.shape[0] * image.shape[1] > MOST_PIXELS:
+        raise large
+    return image
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
