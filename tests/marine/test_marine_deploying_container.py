@@ -12,8 +12,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -64,6 +66,13 @@ def ask(service, method, path, body=None, **headers):
 
 def instances(*images):
     return json.dumps({"instances": [{"b64": base64.b64encode(image).decode()} for image in images]})
+
+
+def until(ready, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
 
 
 # -- the recipe ----------------------------------------------------------------------------------------------------
@@ -229,14 +238,75 @@ def test_images_with_too_many_pixels_are_refused_with_the_number_that_is_allowed
 
 
 def test_too_many_at_once_are_told_to_come_again(service) -> None:
-    taken = [service.seats.acquire(blocking=False) for _ in range(serving.AT_ONCE)]
+    taken = [service.seats.take() for _ in range(serving.AT_ONCE)]
     try:
         assert all(taken) and ask(service, "POST", "/predict", PNG)[0] == 503
         assert ask(service, "GET", "/health")[0] == 200
     finally:
         for _ in taken:
-            service.seats.release()
+            service.seats.give()
     assert ask(service, "POST", "/predict", PNG)[0] == 200
+
+
+@contextmanager
+def promising(service, number, length=100, sent=b""):
+    """Clients that say how much they will send, and send something else."""
+    with ExitStack() as stack:
+        links = [stack.enter_context(socket.create_connection(service.server_address, timeout=10))
+                 for _ in range(number)]
+        for link in links:
+            link.sendall(f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode() + sent)
+        yield links
+
+
+def test_clients_that_only_promise_to_send_something_keep_nobody_out(service) -> None:
+    with promising(service, 3 * serving.AT_ONCE) as links:
+        assert ask(service, "POST", "/predict", PNG)[0] == 200
+        for link in links:
+            link.sendall(b"x")
+        assert ask(service, "POST", "/predict", PNG)[0] == 200
+
+
+def test_a_request_that_trickles_in_is_cut_off_at_one_deadline_for_all_of_it(service, monkeypatch) -> None:
+    monkeypatch.setattr(serving, "TIMEOUT_S", 0.4)
+    begin = time.monotonic()
+    with promising(service, 1) as (link,):
+        link.settimeout(0.1)
+        answer = b""
+        while not answer and time.monotonic() < begin + 5:
+            link.sendall(b"x")
+            with suppress(TimeoutError):
+                answer = link.recv(200)
+    assert b" 408 " in answer and time.monotonic() - begin < 3
+
+
+def test_what_arrives_takes_no_more_memory_than_there_is_for_it(service, monkeypatch) -> None:
+    until(lambda: service.held.taken == 0)
+    monkeypatch.setattr(service.held, "most", len(PNG) + 500)
+    with promising(service, 1, sent=b"y" * 99) as (link,):
+        assert ask(service, "POST", "/predict", PNG)[0] == 200
+        link.sendall(b"y")  # whole, and no image
+        assert b" 400 " in link.recv(200)
+    with promising(service, 1, length=70_000, sent=b"y" * 65_536) as (link,):
+        assert b" 503 " in link.recv(200)
+    until(lambda: service.held.taken == 0)
+    monkeypatch.setattr(service.held, "most", 65_536 + 100)
+    with promising(service, 1, length=70_000, sent=b"y" * 65_536):
+        until(lambda: service.held.taken == 65_536)
+        assert ask(service, "POST", "/predict", PNG)[0] == 503
+    until(lambda: service.held.taken == 0)
+    assert ask(service, "POST", "/predict", PNG)[0] == 200
+
+
+def test_connections_are_counted_and_those_that_end_make_room(service, monkeypatch) -> None:
+    until(lambda: service.links.taken == 0)
+    monkeypatch.setattr(service.links, "most", 2)
+    with promising(service, 2):
+        until(lambda: service.links.taken == 2)
+        with socket.create_connection(service.server_address, timeout=10) as link:
+            assert b" 503 " in link.recv(200)
+    until(lambda: service.links.taken == 0)
+    assert ask(service, "GET", "/health")[0] == 200
 
 
 def test_it_listens_on_loopback_unless_told_otherwise(tmp_path, service, capsys) -> None:

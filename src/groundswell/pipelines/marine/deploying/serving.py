@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
+import contextlib
+import io
 import json
 import os
 import sys
@@ -25,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.core.errors import GroundswellError, InputError
+from groundswell.pipelines.marine.deploying.limits import Arriving, Places
 
 MOST_BYTES = 24 * 2**20
 """Of a request."""
@@ -35,8 +38,14 @@ MOST_PIXELS = 40_000_000
 MOST_PIXELS_IN_ALL = 200_000_000
 """Of a request's images together: they are looked at while others wait."""
 AT_ONCE = 8
-"""Requests that may wait for the one that is computed."""
-TIMEOUT_S = 30.0
+"""Requests that have arrived and may wait for the one that is computed."""
+MOST_HELD = (AT_ONCE + 4) * MOST_BYTES
+"""Bytes of all requests that wait or arrive. What was promised and not sent takes none of them."""
+MOST_LINKS = 128
+"""Connections that may be open; each has a thread."""
+TIMEOUT_S = 60.0
+"""For a request to arrive whole (24 MiB take it at 3.4 Mbit/s), and for its answer to be taken."""
+_CHUNK = 65536
 
 
 class _Refused(Exception):
@@ -57,12 +66,35 @@ class Service(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = MOST_LINKS
 
     def __init__(self, detector: Any, host: str = "127.0.0.1", port: int = 8080, *,
                  routes: tuple[str, str] = ("/health", "/predict")) -> None:
         self.detector, self.routes = detector, routes
-        self.computing, self.seats = threading.Lock(), threading.BoundedSemaphore(AT_ONCE)
+        self.computing = threading.Lock()
+        self.seats, self.held, self.links = Places(AT_ONCE), Places(MOST_HELD), Places(MOST_LINKS)
         super().__init__((host, port), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """A thread for a connection, where one is left."""
+        if not self.links.take():
+            request.settimeout(0)
+            with contextlib.suppress(OSError):
+                request.send(b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread was to be had
+            self.links.give()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, in the connection's thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.links.give()
 
     def predict(self, images: Iterable[NDArray[np.uint8]]) -> dict[str, Any]:
         """Boxes from each class's threshold on, JSON-able.
@@ -91,7 +123,14 @@ class _Handler(BaseHTTPRequestHandler):
     server: Service
     server_version = "groundswell"
     sys_version = ""
-    timeout = TIMEOUT_S
+    held = 0
+
+    def setup(self) -> None:
+        """One deadline for the request's head and body together."""
+        super().setup()
+        self.connection.settimeout(TIMEOUT_S)
+        self.rfile.close()
+        self.rfile = io.BufferedReader(Arriving(self.connection, TIMEOUT_S))
 
     def do_GET(self) -> None:
         """Health."""
@@ -106,19 +145,20 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if self.path not in ("/predict", self.server.routes[1]):
                 raise _Refused(404, "Images are posted to /predict.")
-            if not self.server.seats.acquire(blocking=False):
+            body = self._body()
+            if not self.server.seats.take():  # not before: who only promises a body would keep others out
                 raise _Refused(503, "Too many requests at once; try again.")
             try:
-                self._send(200, self.server.predict(_images(self._body(), self.headers.get("Content-Type", ""))))
+                answer = self.server.predict(_images(body, self.headers.get("Content-Type", "")))
             finally:
-                self.server.seats.release()
+                self.server.seats.give()
+            self._send(200, answer)
         except _Refused as error:
-            self.close_connection = True  # what is left of the body is not read
             self._send(error.status, {"error": error.why})
         except GroundswellError as error:
             self._send(400 if isinstance(error, InputError) else 500, {"error": str(error)})
-        except TimeoutError:
-            self.close_connection = True
+        finally:
+            self.server.held.give(self.held)
 
     def _body(self) -> bytes:
         told = self.headers.get("Content-Length", "")
@@ -128,19 +168,30 @@ class _Handler(BaseHTTPRequestHandler):
         if len(digits) > len(str(MOST_BYTES)) or int(digits) > MOST_BYTES:  # int() refuses thousands of digits
             raise _Refused(413, f"A request may have {MOST_BYTES} bytes at most.")
         length = int(digits)
-        body = self.rfile.read(length)
-        if len(body) != length:
-            raise _Refused(400, "The request broke off.")
-        return body
+        body = io.BytesIO()
+        while missing := length - body.tell():
+            try:
+                data = self.rfile.read(min(missing, _CHUNK))
+            except TimeoutError as error:
+                raise _Refused(408, f"The request did not arrive within {TIMEOUT_S:g} s.") from error
+            if not data:
+                raise _Refused(400, "The request broke off.")
+            if not self.server.held.take(len(data)):
+                raise _Refused(503, "Too many requests at once; try again.")
+            self.held += len(data)
+            body.write(data)
+        return body.getvalue()
 
     def _send(self, status: int, answer: dict[str, Any]) -> None:
         data = json.dumps(answer, allow_nan=False).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.end_headers()
-        self.wfile.write(data)
+        self.close_connection = True  # what is left of a body is not read
+        with contextlib.suppress(ConnectionError, TimeoutError):  # it did not wait for its answer
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.send_header("X-Content-Type-Options", "nosniff")
+            self.end_headers()
+            self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:
         """One line a request, on stderr; what others sent cannot break it."""
