@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +26,7 @@ import yaml
 from marine_sets import picture
 from tiny_detectors import tiny_ensemble, tiny_onnx
 
+import groundswell
 from groundswell.pipelines.marine import image_files
 from groundswell.pipelines.marine.deploying import container, serving
 from groundswell.pipelines.marine.deploying.container import instructions, lint
@@ -31,6 +35,7 @@ from groundswell.pipelines.marine.deploying.serving import MOST_BYTES, MOST_IMAG
 from groundswell.pipelines.marine.detecting import open_detector
 from groundswell.pipelines.marine.image_files import encode
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(groundswell.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 PNG = encode(picture(3, 90, 60), ".png")
 
 
@@ -309,9 +314,72 @@ def test_connections_are_counted_and_those_that_end_make_room(service, monkeypat
     assert ask(service, "GET", "/health")[0] == 200
 
 
+# The service with a detector that takes its time; as the first process of a container it gets no other signals.
+SLOW = """
+import sys, time, types
+import numpy as np
+
+class Slow:
+    classes, priority, simulated, calibrator = ("fish",), ("low",), True, None
+
+    def __call__(self, images):
+        time.sleep(0.4)
+        return [(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))]
+
+    def counted(self, found):
+        return found
+
+def opened(path):
+    if path.name == "late":
+        sys.stderr.write("opening\\n")
+        time.sleep(20)
+    return Slow()
+
+sys.modules["groundswell.pipelines.marine.detecting"] = types.SimpleNamespace(open_detector=opened)
+from groundswell.pipelines.marine.deploying import serving
+serving.STOP_S = 0.2
+sys.exit(serving.main(sys.argv[1:]))
+"""
+
+
+@contextmanager
+def slow(model):
+    process = subprocess.Popen([sys.executable, "-c", SLOW, "--model", model, "--port", "0"], stderr=subprocess.PIPE,
+                               text=True, env=ENVIRONMENT)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_it_answers_what_has_arrived_and_ends_well(number) -> None:
+    with slow("x") as process:
+        service = SimpleNamespace(server_address=("127.0.0.1", int(process.stderr.readline().rpartition(":")[2])))
+        with promising(service, 1):  # one that never sends what it promised does not keep it
+            links = [http.client.HTTPConnection(*service.server_address, timeout=20) for _ in range(2)]
+            for link in links:
+                link.request("POST", "/predict", PNG)
+            assert ask(service, "GET", "/health")[0] == 200  # it knows of those that came before
+            process.send_signal(number)
+            assert [link.getresponse().status for link in links] == [200, 200]
+            assert process.wait(10) == 0
+        with pytest.raises(ConnectionRefusedError):
+            ask(service, "GET", "/health")
+
+
+def test_told_to_stop_before_it_listens_it_ends_well() -> None:
+    with slow("late") as process:
+        assert "opening" in process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
 def test_it_listens_on_loopback_unless_told_otherwise(tmp_path, service, capsys) -> None:
     assert service.server_address[0] == "127.0.0.1"
-    model = str(tiny_onnx(tmp_path / "a.onnx"))
+    model, heard = str(tiny_onnx(tmp_path / "a.onnx")), signal.getsignal(signal.SIGINT)
     assert serving.main(["--model", model, "--port", str(service.server_address[1])]) == 2
     assert "Cannot listen there" in capsys.readouterr().err
     assert serving.main(["--model", str(tmp_path / "none.onnx")]) == 2
+    assert signal.getsignal(signal.SIGINT) is heard  # who calls it gets their own back

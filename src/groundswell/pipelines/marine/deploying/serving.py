@@ -4,7 +4,8 @@
 
 ``GET /health`` says whether it is ready. ``POST /predict`` takes an image (its bytes), or Vertex's form
 ``{"instances": [{"b64": "..."}]}``, and answers ``{"predictions": [...]}``. It listens on loopback unless another
-address is given, and asks nobody who they are: what stands before it in the cloud has to.
+address is given, and asks nobody who they are: what stands before it in the cloud has to. SIGTERM and Ctrl-C end it
+with exit status 0, after those requests that have arrived are answered.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import contextlib
 import io
 import json
 import os
+import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -45,7 +48,10 @@ MOST_LINKS = 128
 """Connections that may be open; each has a thread."""
 TIMEOUT_S = 60.0
 """For a request to arrive whole (24 MiB take it at 3.4 Mbit/s), and for its answer to be taken."""
+STOP_S = 5.0
+"""For what still arrives when it is told to stop; clouds and container engines kill after ten seconds."""
 _CHUNK = 65536
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 class _Refused(Exception):
@@ -95,6 +101,17 @@ class Service(ThreadingHTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             self.links.give()
+
+    def stop(self, number: int = 0, frame: FrameType | None = None) -> None:
+        """End ``serve_forever``, soon; also from a signal's handler."""
+        threading.Thread(target=self.shutdown, daemon=True).start()  # it waits for the loop that a handler interrupts
+
+    def finish(self) -> None:
+        """Listen no longer, and come back when the requests that have arrived are answered."""
+        self.server_close()
+        if not self.links.empty(STOP_S):
+            self.seats.empty()
+            self.links.empty(1.0)  # the last answer is on its way
 
     def predict(self, images: Iterable[NDArray[np.uint8]]) -> dict[str, Any]:
         """Boxes from each class's threshold on, JSON-able.
@@ -247,27 +264,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     # Read by OpenCV when it is loaded: a few bytes can claim to be an image that fills the memory.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))
-    from groundswell.pipelines.marine.detecting import open_detector
-
     try:
-        detector = open_detector(given.model)
-        routes = (os.environ.get("AIP_HEALTH_ROUTE", "/health"), os.environ.get("AIP_PREDICT_ROUTE", "/predict"))
-        try:
-            service = Service(detector, given.host, given.port, routes=routes)
-        except OSError as error:
-            raise InputError(f"Cannot listen there: {error.strerror}", where=f"{given.host}:{given.port}") from error
+        # Process 1 of a container, which this is in ours, does not hear signals that it has no handler for.
+        with _told_to_stop(_leave):
+            service = _open(given.model, given.host, given.port)
+            sys.stderr.write(f"listening on http://{given.host}:{service.server_address[1]}\n")
+            sys.stderr.flush()
+            with _told_to_stop(service.stop):
+                service.serve_forever()
+                service.finish()
     except GroundswellError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_status
-    sys.stderr.write(f"listening on http://{given.host}:{service.server_address[1]}\n")
-    sys.stderr.flush()
-    try:
-        service.serve_forever()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        service.server_close()
     return 0
+
+
+def _open(model: Path, host: str, port: int) -> Service:
+    from groundswell.pipelines.marine.detecting import open_detector
+
+    detector = open_detector(model)
+    routes = (os.environ.get("AIP_HEALTH_ROUTE", "/health"), os.environ.get("AIP_PREDICT_ROUTE", "/predict"))
+    try:
+        return Service(detector, host, port, routes=routes)
+    except OSError as error:
+        raise InputError(f"Cannot listen there: {error.strerror}", where=f"{host}:{port}") from error
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+@contextlib.contextmanager
+def _told_to_stop(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in _STOPS}
+    try:
+        yield
+    finally:
+        for number, other in before.items():
+            signal.signal(number, other)
 
 
 if __name__ == "__main__":
