@@ -107,8 +107,45 @@ def test_a_dry_run_changes_nothing(packed, tmp_path) -> None:
     done = install(packed, "--prefix", tmp_path / "opt", "--input", tmp_path / "in", "--out", tmp_path / "out",
                    "--dry-run", "--enable")
     assert done.returncode == 0, done.stderr
-    assert "would run: systemctl enable --now" in done.stdout and "pip install" in done.stdout
+    assert "would run: systemctl restart" in done.stdout and "pip install" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+SYSTEMCTL = """#!/bin/sh
+# Of the service manager: what is started runs as it was then, until it is restarted.
+unit=$(dirname "$0")/unit running=$(dirname "$0")/running
+case "$*" in
+    "enable --now "*) [ -e "$running" ] || cp "$unit" "$running" ;;
+    "restart "*) cp "$unit" "$running" ;;
+esac
+"""
+COPY = """#!/bin/sh
+case "$2" in
+    /etc/*) exec REAL "$1" "$(dirname "$0")/unit" ;;
+esac
+exec REAL "$@"
+"""
+
+
+def test_an_upgrade_restarts_the_service_and_sudo_does_not_make_it_roots(packed, tmp_path, monkeypatch) -> None:
+    fakes = tmp_path / "bin"
+    fakes.mkdir()
+    for name, text in {"systemctl": SYSTEMCTL, "cp": COPY.replace("REAL", shutil.which("cp")), "chown": "#!/bin/sh\n",
+                       "id": '#!/bin/sh\n[ "$1" = -un ] && echo root || echo 0\n'}.items():
+        (fakes / name).write_text(text)
+        (fakes / name).chmod(0o755)
+    monkeypatch.setitem(ENVIRONMENT, "PATH", f"{fakes}:{os.environ['PATH']}")
+    monkeypatch.setitem(ENVIRONMENT, "SUDO_USER", "diver")
+    for out in ("first", "second"):
+        done = install(packed, "--prefix", tmp_path / "opt", "--input", "/i", "--out", tmp_path / out, "--python",
+                       sys.executable, "--no-check", "--enable")
+        assert done.returncode == 0, done.stderr
+        lines = (fakes / "running").read_text().splitlines()
+        assert f"ReadWritePaths={tmp_path / out}" in lines and "User=diver" in lines
+    monkeypatch.delitem(ENVIRONMENT, "SUDO_USER")
+    done = install(packed, "--prefix", tmp_path / "opt", "--input", "/i", "--out", tmp_path / "first", "--python",
+                   sys.executable, "--no-check", "--enable")
+    assert done.returncode == 0 and "User=root" in (fakes / "running").read_text().splitlines()
 
 
 @pytest.mark.parametrize("options", [
