@@ -48,11 +48,15 @@ def watch(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "out").mkdir()
     return Watch(open_detector(tiny_onnx(tmp_path / "a.onnx")), "a.onnx", tmp_path / "in", tmp_path / "out",
-                 TrackRecipe())
+                 TrackRecipe(), settle_s=0)
 
 
 def done_of(watch):
     return {one["recording"]: one for one in watch.state()[0].values()}
+
+
+def health_of(watch):
+    return json.loads((watch.out / "health.json").read_text())
 
 
 # -- the package ---------------------------------------------------------------------------------------------------
@@ -83,7 +87,8 @@ def test_a_package_installs_answers_as_before_and_runs_its_service(packed, tmp_p
     start = next(line for line in unit.splitlines() if line.startswith("ExecStart=")).removeprefix("ExecStart=").split()
     # What the service calls exists, with just these options: it is run as the service runs it.
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(prefix / "app")}
-    ran = subprocess.run([*start, "--once"], capture_output=True, text=True, env=environment, cwd="/", check=False)
+    ran = subprocess.run([*start, "--once", "--settle", "0"], capture_output=True, text=True, env=environment,
+                         cwd="/", check=False)
     assert ran.returncode == 0, ran.stderr
     assert json.loads((out / "health.json").read_text())["done"] == 1
     assert (out / "dive.tracks" / "tracks.json").is_file()
@@ -102,8 +107,45 @@ def test_a_dry_run_changes_nothing(packed, tmp_path) -> None:
     done = install(packed, "--prefix", tmp_path / "opt", "--input", tmp_path / "in", "--out", tmp_path / "out",
                    "--dry-run", "--enable")
     assert done.returncode == 0, done.stderr
-    assert "would run: systemctl enable --now" in done.stdout and "pip install" in done.stdout
+    assert "would run: systemctl restart" in done.stdout and "pip install" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+SYSTEMCTL = """#!/bin/sh
+# Of the service manager: what is started runs as it was then, until it is restarted.
+unit=$(dirname "$0")/unit running=$(dirname "$0")/running
+case "$*" in
+    "enable --now "*) [ -e "$running" ] || cp "$unit" "$running" ;;
+    "restart "*) cp "$unit" "$running" ;;
+esac
+"""
+COPY = """#!/bin/sh
+case "$2" in
+    /etc/*) exec REAL "$1" "$(dirname "$0")/unit" ;;
+esac
+exec REAL "$@"
+"""
+
+
+def test_an_upgrade_restarts_the_service_and_sudo_does_not_make_it_roots(packed, tmp_path, monkeypatch) -> None:
+    fakes = tmp_path / "bin"
+    fakes.mkdir()
+    for name, text in {"systemctl": SYSTEMCTL, "cp": COPY.replace("REAL", shutil.which("cp")), "chown": "#!/bin/sh\n",
+                       "id": '#!/bin/sh\n[ "$1" = -un ] && echo root || echo 0\n'}.items():
+        (fakes / name).write_text(text)
+        (fakes / name).chmod(0o755)
+    monkeypatch.setitem(ENVIRONMENT, "PATH", f"{fakes}:{os.environ['PATH']}")
+    monkeypatch.setitem(ENVIRONMENT, "SUDO_USER", "diver")
+    for out in ("first", "second"):
+        done = install(packed, "--prefix", tmp_path / "opt", "--input", "/i", "--out", tmp_path / out, "--python",
+                       sys.executable, "--no-check", "--enable")
+        assert done.returncode == 0, done.stderr
+        lines = (fakes / "running").read_text().splitlines()
+        assert f"ReadWritePaths={tmp_path / out}" in lines and "User=diver" in lines
+    monkeypatch.delitem(ENVIRONMENT, "SUDO_USER")
+    done = install(packed, "--prefix", tmp_path / "opt", "--input", "/i", "--out", tmp_path / "first", "--python",
+                   sys.executable, "--no-check", "--enable")
+    assert done.returncode == 0 and "User=root" in (fakes / "running").read_text().splitlines()
 
 
 @pytest.mark.parametrize("options", [
@@ -177,18 +219,28 @@ def test_each_recording_is_looked_at_once_and_a_new_one_of_the_same_name_again(w
     recording(watch.source, "a", frames=4)
     assert watch.pass_once() == 1
     assert sorted(path.name for path in watch.out.glob("*.tracks*")) == ["a.tracks", "a.tracks-2", "b.tracks"]
-    assert json.loads((watch.out / "health.json").read_text())["state"] == "idle"
+    assert health_of(watch)["state"] == "idle"
 
 
-def test_what_still_arrives_is_left_alone(watch) -> None:
-    made = recording(watch.source)
-    changed = 1e9 + 100
-    os.utime(made / "2.png", (changed, changed))
-    watch.now = lambda: changed + 5
+@pytest.mark.parametrize("ahead_s", [-3600, 0, 365 * 86400])
+def test_what_still_arrives_is_left_alone_whatever_its_date_says(watch, ahead_s) -> None:
+    made, elapsed = recording(watch.source), [500.0]
+    watch.settle_s, watch.elapsed = 10, lambda: elapsed[0]
+    date = watch.now() + ahead_s  # by the clock of the computer that it comes from
+    for k in range(3):
+        os.utime(made / f"{k}.png", (date, date))
     assert watch.pass_once() == 0
-    assert json.loads((watch.out / "health.json").read_text())["pending"] == 1
-    watch.now = lambda: changed + 15
-    assert watch.pass_once() == 1
+    elapsed[0] += 9
+    os.utime(made / "2.png", (date + 1, date + 1))  # it still grows
+    assert watch.pass_once() == 0
+    elapsed[0] += 9
+    assert watch.pass_once() == 0 and health_of(watch)["pending"] == 1
+    elapsed[0] += 1
+    assert watch.pass_once() == 1 and health_of(watch)["pending"] == 0
+
+
+def test_what_is_hidden_partial_or_empty_is_no_recording(watch) -> None:
+    recording(watch.source)
     for name in (".hidden", "half.mp4.part", "notes.txt"):
         (watch.source / name).write_text("x")
     (watch.source / "empty").mkdir()
@@ -205,6 +257,30 @@ def test_a_bad_recording_is_told_and_the_next_is_done(watch) -> None:
     assert found["dive"]["state"] == "done" and watch.pass_once() == 0
 
 
+def test_a_folder_of_recordings_that_is_not_mounted_is_trouble_that_passes(watch, monkeypatch) -> None:
+    recording(watch.source)
+    watch.source.rename(watch.source.parent / "away")
+    assert watch.pass_once() == 0
+    health = health_of(watch)
+    assert health["state"] == "trouble" and str(watch.source) in health["trouble"]
+    (watch.source.parent / "away").rename(watch.source)
+    follow = watching.follow
+
+    def unmounted(*args, **more):
+        watch.source.rename(watch.source.parent / "away")
+        return follow(*args, **more)
+
+    monkeypatch.setattr(watching, "follow", unmounted)
+    assert watch.pass_once() == 0 and health_of(watch)["state"] == "trouble"
+    assert watch.state() == ({}, {})  # the recording is not to blame
+    monkeypatch.setattr(watching, "follow", follow)
+    watch.source.mkdir()  # where it was mounted nothing is left
+    assert watch.pass_once() == 0 and health_of(watch)["state"] == "idle"
+    watch.source.rmdir()
+    (watch.source.parent / "away").rename(watch.source)
+    assert watch.pass_once() == 1 and done_of(watch)["dive"]["state"] == "done"
+
+
 def test_a_full_disk_is_trouble_that_passes(watch, monkeypatch) -> None:
     recording(watch.source)
     follow = watching.follow
@@ -215,7 +291,7 @@ def test_a_full_disk_is_trouble_that_passes(watch, monkeypatch) -> None:
     monkeypatch.setattr(watching, "follow", full)
     for _ in range(watching.TRIES + 1):
         assert watch.pass_once() == 0
-    health = json.loads((watch.out / "health.json").read_text())
+    health = health_of(watch)
     assert health["state"] == "trouble" and "No space" in health["trouble"] and health["pending"] == 1
     monkeypatch.setattr(watching, "follow", follow)
     assert watch.pass_once() == 1
@@ -239,6 +315,38 @@ def test_a_recording_that_ends_the_service_again_and_again_does_not_stop_the_oth
     assert done_of(watch)["deadly"]["state"] == "failed" and done_of(watch)["good"]["state"] == "done"
 
 
+def test_a_recording_is_not_given_up_because_the_service_was_told_to_stop_while_it_looked_at_it(
+        watch, monkeypatch) -> None:
+    recording(watch.source)
+    follow = watching.follow
+
+    def stopped(*args, **more):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    def dies(*args, **more):
+        raise MemoryError
+
+    before = signal.signal(signal.SIGTERM, watching._stop)
+    try:
+        for number in range(watching.TRIES + 1):
+            monkeypatch.setattr(watching, "follow", stopped)
+            with pytest.raises(SystemExit) as ended:
+                watch.pass_once()
+            assert ended.value.code == 0
+            # What it died of before still counts.
+            assert list(watch.state()[1].values()) == [1] * (number > 0)
+            if number == 0:
+                monkeypatch.setattr(watching, "follow", dies)
+                with pytest.raises(MemoryError):
+                    watch.pass_once()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    monkeypatch.setattr(watching, "follow", follow)
+    assert watch.pass_once() == 1 and done_of(watch)["dive"]["state"] == "done"
+    assert watch.state()[1] == {}
+
+
 def test_results_that_were_not_remembered_are_replaced(watch) -> None:
     recording(watch.source)
     watch.pass_once()
@@ -252,8 +360,8 @@ def test_results_that_were_not_remembered_are_replaced(watch) -> None:
 
 def start(tmp_path, *more):
     return subprocess.Popen([sys.executable, "-m", MODULE, "--model", str(tmp_path / "a.onnx"), "--input",
-                             str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--interval", "0.05", *more],
-                            env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+                             str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--interval", "0.05",
+                             "--settle", "0", *more], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
 
 
 def until(ready, seconds=60.0):
@@ -280,7 +388,8 @@ def test_a_killed_service_goes_on_and_finishes_to_the_same_result(tmp_path) -> N
     second.send_signal(signal.SIGTERM)
     second.communicate(timeout=30)
     assert second.returncode == 0
-    plain = Watch(open_detector(tmp_path / "a.onnx"), "a.onnx", tmp_path / "in", tmp_path / "plain", TrackRecipe())
+    plain = Watch(open_detector(tmp_path / "a.onnx"), "a.onnx", tmp_path / "in", tmp_path / "plain", TrackRecipe(),
+                  settle_s=0)
     plain.out.mkdir()
     plain.pass_once()
     for k in range(3):
@@ -316,7 +425,7 @@ def test_what_a_package_says_it_needs_is_enough_to_find_animals(tmp_path) -> Non
     blocked = {name for name, them in owners.items() if not them & allowed} - sys.stdlib_module_names
     assert {"transformers", "lightly", "onnxscript", "obspy", "pytest"} & set(owners) <= blocked
     done = subprocess.run([sys.executable, "-c", f"BLOCKED = {blocked!r}\n{WITHOUT}", "--model", tmp_path / "a.onnx",
-                           "--input", tmp_path / "in", "--out", tmp_path / "out", "--video", "--once"],
+                           "--input", tmp_path / "in", "--out", tmp_path / "out", "--video", "--once", "--settle", "0"],
                           env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "dive.tracks" / "annotated.mp4").is_file()

@@ -3,7 +3,8 @@
 ``python -m groundswell.pipelines.marine.deploying.watching --model models --input recordings --out results``
 
 What is done is written down after each recording (``state.json``) and results appear whole (one folder a recording), so
-that a kill at any moment costs the recording at hand, which is begun anew. ``health.json`` says how things stand.
+that a kill at any moment costs the recording at hand, which is begun anew. SIGTERM ends it with exit status 0.
+``health.json`` says how things stand.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,9 +57,17 @@ class Recording:
 
 
 def recordings_in(folder: Path) -> list[Recording]:
-    """Recordings in a folder, oldest first; hidden and partial ones are none yet."""
+    """Recordings in a folder, oldest first; hidden and partial ones are none yet.
+
+    Raises:
+        FailureError: the folder is not there, such as that of a disk that is not mounted, or cannot be read.
+    """
     found = []
-    for path in sorted(folder.iterdir()):
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise FailureError(f"The folder of recordings cannot be read: {error.strerror}", where=folder) from error
+    for path in paths:
         if path.name.startswith(".") or path.suffix.lower() in (".part", ".tmp"):
             continue
         try:
@@ -83,9 +92,10 @@ class Watch:
         model: what it is called.
         source, out: folders of recordings and of results.
         recipe: of tracking.
-        settle_s: how long a recording must be unchanged before it is taken for whole.
+        settle_s: how long a recording must have been seen unchanged before it is taken for whole.
         video: also write annotated videos.
-        now: the clock.
+        now: seconds since 1970, for those who read the results.
+        elapsed: seconds of a clock that nobody sets, for waiting.
     """
 
     detector: OpenDetector
@@ -96,7 +106,9 @@ class Watch:
     settle_s: float = 10.0
     video: bool = False
     now: Callable[[], float] = time.time
+    elapsed: Callable[[], float] = time.monotonic
     _trouble: str = field(default="", init=False)
+    _seen: dict[str, float] = field(default_factory=dict, init=False)
 
     def state(self) -> tuple[dict[str, Any], dict[str, int]]:
         """What is done, for each key its result or why there is none; and how often what is not done was begun.
@@ -116,38 +128,80 @@ class Watch:
                              fix="Move it aside; all recordings are then looked at again") from error
 
     def pass_once(self) -> int:
-        """Do all that has arrived and is whole; how many recordings were taken up."""
+        """Do all that has arrived and is whole; how many recordings were taken up.
+
+        Raises:
+            InputError: the state is damaged, or results cannot be written.
+            FailureError: the disk is so full that not even that can be told.
+        """
         shutil.rmtree(self.out / _WORK, ignore_errors=True)  # of one that was cut short
         done, begun = self.state()
-        waiting = [one for one in recordings_in(self.source) if one.key not in done]
-        ready = [one for one in waiting if self.now() - one.changed >= self.settle_s]
+        try:
+            waiting = [one for one in recordings_in(self.source) if one.key not in done]
+        except FailureError as error:  # it may be mounted again
+            self._trouble, self._seen = str(error), {}
+            self._tell("trouble", done, 0, "")
+            return 0
+        ready = self._settled(waiting)
+        if not ready:
+            self._trouble = ""
         taken = 0
         for number, one in enumerate(ready):
             self._tell("working", done, len(waiting) - number, one.path.name)
-            begun[one.key] = begun.get(one.key, 0) + 1
-            self._remember(done, begun)
-            try:
-                result = self._follow(one, done) if begun[one.key] <= TRIES else {
-                    "state": "failed", "why": f"the service ended {TRIES} times while it looked at this recording"}
-            except InputError as error:  # this recording's own fault: told, and not tried again until it changes
-                result = {"state": "failed", "why": str(error)}
-            except FailureError as error:  # such as a full disk: tried again later, as often as it takes
-                self._trouble = str(error)
+            with self._attempt(one.key, done, begun):
+                try:
+                    result = self._look(one, done) if begun[one.key] <= TRIES else {
+                        "state": "failed", "why": f"the service ended {TRIES} times while it looked at this recording"}
+                except FailureError as error:  # such as a full disk: tried again later, as often as it takes
+                    self._trouble = str(error)
+                    del begun[one.key]
+                    with contextlib.suppress(FailureError):  # it may still be full
+                        self._remember(done, begun)
+                    break
+                self._trouble = ""
                 del begun[one.key]
-                with contextlib.suppress(FailureError):  # it may still be full
-                    self._remember(done, begun)
-                break
-            self._trouble = ""
-            del begun[one.key]
-            done[one.key] = {**result, "recording": one.path.name, "time": _clock(self.now())}
-            self._remember(done, begun)
+                done[one.key] = {**result, "recording": one.path.name, "time": _clock(self.now())}
+                self._remember(done, begun)
             say(f"{one.path.name}: {result.get('why') or result['lines'][0]}")
             taken += 1
         self._tell("trouble" if self._trouble else "idle", done, len(waiting) - taken, "")
         return taken
 
+    def _settled(self, waiting: Sequence[Recording]) -> list[Recording]:
+        """Those that have not changed for long enough. Their dates are not asked: another computer's clock, or this
+        one's before it was set, may have written them."""
+        now = self.elapsed()
+        self._seen = {one.key: self._seen.get(one.key, now) for one in waiting}
+        return [one for one in waiting if now - self._seen[one.key] >= self.settle_s]
+
+    @contextlib.contextmanager
+    def _attempt(self, key: str, done: dict[str, Any], begun: dict[str, int]) -> Iterator[None]:
+        """A recording is begun in here, which counts unless the service is told to stop: only its deaths are against
+        the recording."""
+        before = begun.get(key, 0)
+        try:
+            begun[key] = before + 1
+            self._remember(done, begun)
+            yield
+        except (SystemExit, KeyboardInterrupt):
+            begun.pop(key, None)
+            if before and key not in done:
+                begun[key] = before
+            with contextlib.suppress(FailureError):  # a full disk is no reason to stay
+                self._remember(done, begun)
+            raise
+
     def _remember(self, done: dict[str, Any], begun: dict[str, int]) -> None:
         write_json(self.out / STATE, {"format": _FORMAT, "done": done, "begun": begun})
+
+    def _look(self, one: Recording, done: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._follow(one, done)
+        except InputError as error:
+            if one.key not in {other.key for other in recordings_in(self.source)}:
+                raise FailureError("The recording was taken away or changed while it was looked at",
+                                   where=one.path) from error
+            return {"state": "failed", "why": str(error)}  # its own fault: not tried again until it changes
 
     def _follow(self, one: Recording, done: dict[str, Any]) -> dict[str, Any]:
         work = self.out / _WORK / "tracks"
@@ -193,7 +247,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--interval", type=float, default=10.0, help="seconds between two looks at the folder")
     made.add_argument("--settle", type=float, default=10.0, help="seconds that a recording must be unchanged")
     made.add_argument("--video", action="store_true", help="also write annotated videos")
-    made.add_argument("--once", action="store_true", help="do what is there, and end")
+    made.add_argument("--once", action="store_true", help="do what is there and does not change, and end")
     return made
 
 
@@ -209,10 +263,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             watch = Watch(open_detector(given.model), str(given.model), given.input, given.out, recipe,
                           settle_s=given.settle, video=given.video)
             signal.signal(signal.SIGTERM, _stop)
+            if given.once:
+                watch.pass_once()
+                time.sleep(max(given.settle, 0.0))
+                watch.pass_once()
+                return 0
             while True:
                 watch.pass_once()
-                if given.once:
-                    return 0
                 time.sleep(max(given.interval, 0.05))
     except GroundswellError as error:
         sys.stderr.write(f"{error}\n")

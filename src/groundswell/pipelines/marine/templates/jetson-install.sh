@@ -12,8 +12,8 @@ Usage: sh install.sh --prefix DIR --input DIR --out DIR [--python FILE] [--user 
   --out DIR       folder for results
   --python FILE   Python (3.11 or newer) that has what app/requirements.txt lists; without it an environment is made
                   in DIR/environment and filled by pip
-  --user NAME     who runs the service (default: you)
-  --enable        put the service into /etc/systemd/system and start it (as root)
+  --user NAME     who runs the service (default: you, also under sudo)
+  --enable        put the service into /etc/systemd/system and start it, anew if an older one runs (as root)
   --no-check      do not look at the known picture after installing
   --dry-run       only say what would be done
 TEXT
@@ -26,6 +26,7 @@ fail() {
 
 prefix='' input='' out='' python='' enable=no check=yes dry=no
 user=$(id -un)
+[ "$(id -u)" != 0 ] || user=${SUDO_USER:-$user}
 while [ $# -gt 0 ]; do
     case $1 in
         --prefix | --input | --out | --python | --user)
@@ -130,8 +131,9 @@ fi
 if [ "$enable" = yes ]; then
     run cp "$unit" /etc/systemd/system/groundswell-marine.service
     run systemctl daemon-reload
-    run systemctl enable --now groundswell-marine.service
+    run systemctl enable groundswell-marine.service
+    run systemctl restart groundswell-marine.service # enable --now would leave an older one running
 else
     echo "To run it at every start of the computer (as root): cp $unit /etc/systemd/system/ &&" \
-        "systemctl enable --now groundswell-marine"
+        "systemctl daemon-reload && systemctl enable groundswell-marine && systemctl restart groundswell-marine"
 fi
