@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from groundswell.core.errors import FailureError, InputError
-from groundswell.core.files import atomic_folder, atomic_path, inside, read_json, write_json, write_text
+from groundswell.core.files import atomic_folder, atomic_path, inside, read_json, shown, write_json, write_text
 
 
 def test_an_exception_leaves_the_old_file(tmp_path: Path) -> None:
@@ -42,6 +42,32 @@ def test_bad_json_names_file_and_line(tmp_path: Path) -> None:
         read_json(tmp_path / "a.json")
     with pytest.raises(InputError, match="no such file"):
         read_json(tmp_path / "b.json")
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "[" * 100_000 + "]" * 100_000, "\xff"])
+def test_json_that_cannot_be_taken_in_is_bad_input(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_bytes(b'{"a": ' + text.encode("latin-1") + b"}")
+    with pytest.raises(InputError, match=r"Cannot be read.*a\.json"):
+        read_json(tmp_path / "a.json")
+
+
+def test_text_that_cannot_be_written_again_is_mended_where_it_enters(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(r'{"\uD800a": ["\udcff.jpg", "\ud83d\udc1f", "\\ud800", 1e400]}')
+    value = read_json(tmp_path / "a.json")
+    assert value == {"\ufffda": ["\ufffd.jpg", "\U0001f41f", r"\ud800", float("inf")]}
+    write_text(tmp_path / "b.txt", str(value))
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 5000, "\u6d77" * 86 + ".jpg", "\ud800.jpg", "d/" * 2100 + "a", "loop"])
+def test_a_path_that_no_file_can_have_is_bad_input(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(InputError, match="No file can have the path") as caught:
+        inside(tmp_path, name)
+    assert len(str(caught.value)) < 600 and str(caught.value).isascii()
+
+
+def test_names_that_are_not_utf_8_are_shown_as_text_and_others_as_they_are() -> None:
+    assert shown(Path(os.fsdecode(b"dive/\xff\xe6\xb5\xb7.jpg"))) == "dive/\\xff\u6d77.jpg"
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "link/x"])

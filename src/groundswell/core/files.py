@@ -17,6 +17,9 @@ from groundswell.core.errors import FailureError, InputError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system calls a disk, a quota or a file that is full."""
+_HALF = re.compile("[\ud800-\udfff]")
+_NAME_BYTES, _PATH_BYTES = 255, 4095
+"""Longest name and longest path of a file; the system fails at the first touch of longer ones."""
 
 
 def is_full(error: BaseException) -> bool:
@@ -145,34 +148,70 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON from ``path``.
+    """Read JSON from ``path``, as :func:`parse_json` does.
 
     Raises:
         InputError: missing, unreadable, or not JSON; the message names the line.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError("There is no such file", where=path) from error
     except json.JSONDecodeError as error:
         raise InputError(f"Not valid JSON: {error.msg}", where=f"{path}, line {error.lineno}",
                          fix="Correct the file and run again") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"Cannot be read: {error}", where=path) from error
+
+
+def parse_json(text: str) -> Any:
+    """What JSON says. Halves of surrogate pairs, which no file and no terminal takes, become U+FFFD.
+
+    Raises:
+        ValueError: it is none, or a number in it has thousands of digits.
+        RecursionError: it nests too deep.
+    """
+    value = json.loads(text)
+    if "\\ud" in text or "\\uD" in text:
+        plain = json.dumps(value, ensure_ascii=False)
+        if _HALF.search(plain):
+            return json.loads(whole_text(plain))
+    return value
+
+
+def whole_text(text: str) -> str:
+    """The text with U+FFFD for halves of surrogate pairs, which cannot be written as UTF-8."""
+    return _HALF.sub("\ufffd", text)
+
+
+def shown(path: Path | str) -> str:
+    """The path as text that every table and terminal takes: bytes of a name that are not UTF-8 are written as \\xff."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def inside(root: Path, name: str | Path) -> Path:
     """Resolve ``name``, which came from a file, against ``root``.
 
     Raises:
-        InputError: the result, symbolic links followed, lies outside ``root``.
+        InputError: the result, symbolic links followed, lies outside ``root``; or no file can be called so.
     """
     root = Path(root).resolve()
-    resolved = (root / name).resolve()
+    try:
+        resolved = (root / name).resolve()
+        longest = max((len(os.fsencode(part)) for part in resolved.parts), default=0)
+    except (ValueError, RuntimeError) as error:  # characters that no name has; links in a circle
+        raise _no_name(root, name) from error
+    if longest > _NAME_BYTES or len(os.fsencode(resolved)) > _PATH_BYTES:
+        raise _no_name(root, name)
     if not resolved.is_relative_to(root):
         raise InputError(f"The path '{name}' leads outside its folder", where=root,
                          fix="Name files relative to this folder, without '..' and without links that leave it")
     return resolved
+
+
+def _no_name(root: Path, name: str | Path) -> InputError:
+    return InputError(f"No file can have the path {str(name)[:60]!a}", where=root,
+                      fix="Name files by their paths relative to this folder")
 
 
 def free_gib(folder: Path) -> float:
