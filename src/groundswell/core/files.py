@@ -184,6 +184,11 @@ def whole_text(text: str) -> str:
     return _HALF.sub("\ufffd", text)
 
 
+def shortened(name: str, most_bytes: int) -> str:
+    """As much of a name's beginning as has so many bytes: file systems count these, not characters."""
+    return name.encode("utf-8", "replace")[:most_bytes].decode("utf-8", "ignore")
+
+
 def shown(path: Path | str) -> str:
     """The path as text that every table and terminal takes: bytes of a name that are not UTF-8 are written as \\xff."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import read_json, write_json
+from groundswell.core.files import read_json, shown, write_json
 from groundswell.core.progress import progress, say
 from groundswell.pipelines.marine.formats.coco import read_coco
 from groundswell.pipelines.marine.formats.folder import read_folder
@@ -87,6 +87,9 @@ def read_input(path: Path, kind: str = "auto") -> Listing:
         InputError: there is nothing, or it is not that.
     """
     path = Path(path)
+    if shown(path.resolve()) != str(path.resolve()):
+        raise InputError("The name of this place is not UTF-8, and tables keep names as text", where=shown(path),
+                         fix="Rename it")
     readers = {"auto": _recognised, "coco": _coco_in, "yolo": read_yolo, "voc": read_voc, "folder": read_folder}
     if kind not in readers:
         raise InputError(f"There is no form '{kind}'", where="kind", fix=f"The forms are {', '.join(readers)}")
