@@ -68,6 +68,7 @@ def test_a_path_that_no_file_can_have_is_bad_input(tmp_path: Path, name: str) ->
 
 def test_names_that_are_not_utf_8_are_shown_as_text_and_others_as_they_are() -> None:
     assert shown(Path(os.fsdecode(b"dive/\xff\xe6\xb5\xb7.jpg"))) == "dive/\\xff\u6d77.jpg"
+    assert shown("\ud800") == "\ufffd"
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "link/x"])

@@ -18,6 +18,8 @@ from groundswell.core.errors import FailureError, InputError
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system calls a disk, a quota or a file that is full."""
 _HALF = re.compile("[\ud800-\udfff]")
+_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Halves of surrogate pairs that do not stand for a byte of a file's name."""
 _NAME_BYTES, _PATH_BYTES = 255, 4095
 """Longest name and longest path of a file; the system fails at the first touch of longer ones."""
 
@@ -191,7 +193,7 @@ def shortened(name: str, most_bytes: int) -> str:
 
 def shown(path: Path | str) -> str:
     """The path as text that every table and terminal takes: bytes of a name that are not UTF-8 are written as \\xff."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return os.fsencode(_NO_BYTE.sub("\ufffd", os.fspath(path))).decode("utf-8", "backslashreplace")
 
 
 def inside(root: Path, name: str | Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from groundswell.core.files import shown
 from groundswell.pipelines.marine.exchange.entries import Findings
 from groundswell.pipelines.marine.images import ImageSet
 
@@ -29,7 +30,7 @@ def report_of(source: Path, kind: str, sent: int, found: Sequence[Mapping[str, A
     counts = np.bincount(labels, minlength=len(made.classes))
     empty = sum(not len(boxes["label"]) for boxes in found)
     return {
-        "source": str(source), "format": kind, "simulated": made.simulated,
+        "source": shown(source), "format": kind, "simulated": made.simulated,
         "images": {"in_package": sent, "imported": len(found), "with_boxes": len(found) - empty,
                    "without_animals": empty, "in_set": len(made)},
         "boxes": {"drawn": drawn, "imported": len(labels)},
