@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
+import glob
 import json
 import os
 import re
@@ -85,6 +87,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path, *, replaces: str = "") -> Iterator[Path]:
     """Yield an empty folder beside ``path`` that takes its place when the block ends without an error, or vanishes.
 
+    A kill leaves either the old folder or the new one. Where the system cannot exchange two folders in one step and the
+    kill falls between two, the next call for ``path`` brings the old one back.
+
     Args:
         path: the folder; new, or empty.
         replaces: name of a file; a folder that holds it gives way. Empty: nothing that is there does.
@@ -94,6 +99,7 @@ def atomic_folder(path: Path, *, replaces: str = "") -> Iterator[Path]:
         FailureError: the disk is full.
     """
     path = Path(path)
+    _bring_back(path)
     taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
     if taken and not (replaces and (path / replaces).is_file()):
         raise InputError("There is something here already", where=path, fix="Name another folder, or remove this one")
@@ -107,14 +113,8 @@ def atomic_folder(path: Path, *, replaces: str = "") -> Iterator[Path]:
         new = aside / "new"
         new.mkdir()
         yield new
-        if taken:
-            os.replace(path, aside / "old")
-        try:
-            os.replace(new, path)
-        except OSError:
-            if taken:
-                os.replace(aside / "old", path)
-            raise
+        if not (taken and _exchanged(new, path)):
+            _put(new, path, aside / "old", taken=taken)
         _sync_folder(path.parent)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
@@ -124,7 +124,42 @@ def atomic_folder(path: Path, *, replaces: str = "") -> Iterator[Path]:
             raise _no_space(path) from error
         raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        if path.exists() or not (aside / "old").exists():  # else it holds the only copy
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step; False, and nothing done, where the system or the file system cannot."""
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
+
+
+def _put(new: Path, path: Path, old: Path, *, taken: bool) -> None:
+    """Put a folder to ``path`` in two steps: one that gives way goes to ``old``, and comes back if the second fails."""
+    try:
+        if taken:
+            os.replace(path, old)
+        os.replace(new, path)
+    except BaseException:  # Ctrl-C too may come between the two
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        raise
+
+
+def _bring_back(path: Path) -> None:
+    """Give ``path`` the folder back that a kill between the two steps of :func:`_put` left without its name."""
+    if os.path.lexists(path) or not path.parent.is_dir():
+        return
+    for aside in path.parent.glob(f".{glob.escape(path.name)}-*.part"):
+        # With no new folder beside it, the old one had given way already and was being removed.
+        if (aside / "old").is_dir() and (aside / "new").is_dir():
+            with contextlib.suppress(OSError):
+                os.replace(aside / "old", path)
+            return
 
 
 def _umask() -> int:
