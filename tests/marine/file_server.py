@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
@@ -65,6 +66,36 @@ class FileServer:
     def requests(self, path: str) -> list[tuple[str, str]]:
         """Range and If-Range of the requests for a file."""
         return [(asked, condition) for name, asked, condition in self.asked if name == path]
+
+
+@contextlib.contextmanager
+def scripted(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[tuple[str, list[Message]]]:
+    """A server that gives these answers (status, headers, body), each once, whatever it is asked.
+
+    Yields:
+        its address, and the headers of the requests.
+    """
+    left, asked = list(answers), []
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            asked.append(self.headers)
+            status, headers, body = left.pop(0)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        finally:
+            server.shutdown()
 
 
 class _Handler(BaseHTTPRequestHandler):

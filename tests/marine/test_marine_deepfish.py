@@ -12,6 +12,7 @@ from file_server import FileServer
 from marine_sets import picture
 
 from groundswell.core.errors import FailureError, InputError
+from groundswell.pipelines.marine.acquire import deepfish
 from groundswell.pipelines.marine.acquire.deepfish import download_deepfish, place_and_frame
 from groundswell.pipelines.marine.acquire.web import Patience
 from groundswell.pipelines.marine.exchange.archive_safety import Limits
@@ -107,6 +108,51 @@ def test_a_bomb_is_refused(tmp_path):
     with pytest.raises(InputError, match="at most 1,000 are read"):
         download_deepfish(tmp_path / "set", str(tmp_path / "a.tar.gz"), limits=Limits(file_bytes=1000))
     assert sorted(tmp_path.iterdir()) == [tmp_path / "a.tar.gz"]
+
+
+@pytest.mark.parametrize("broken", [_tar(FILES)[:700], _tar({"a.txt": b"1"})], ids=["damaged", "without an image"])
+def test_an_archive_that_came_and_cannot_be_used_is_fetched_anew(tmp_path, broken):
+    with FileServer({"/a.tar": broken}).running() as server:
+        with pytest.raises(InputError, match="archive"):
+            download_deepfish(tmp_path / "set", f"{server.url}/a.tar", patience=SOON)
+        assert (tmp_path / "set.a.tar.aside").read_bytes() == broken and not (tmp_path / "set.a.tar").exists()
+        server.files["/a.tar"] = _tar(FILES)
+        download_deepfish(tmp_path / "set", f"{server.url}/a.tar", patience=SOON)
+        assert len(server.asked) == 2
+    assert len(ImageSet.open(tmp_path / "set")) == 4
+
+
+def test_an_archive_of_the_same_name_from_elsewhere_is_another(tmp_path):
+    with FileServer({"/old/a.tar": _tar(FILES), "/new/a.tar": _tar({"b.jpg": FIRST})}).running() as server:
+        download_deepfish(tmp_path / "set", f"{server.url}/old/a.tar", patience=SOON, keep=True)
+        (tmp_path / "set").rename(tmp_path / "first")
+        download_deepfish(tmp_path / "set", f"{server.url}/old/a.tar", patience=SOON, keep=True)
+        assert len(server.asked) == 1
+        (tmp_path / "set").rename(tmp_path / "second")
+        download_deepfish(tmp_path / "set", f"{server.url}/new/a.tar", patience=SOON)
+        with pytest.raises(InputError, match="404"):
+            download_deepfish(tmp_path / "third", f"{server.url}/no/a.tar", patience=SOON)
+    assert list(ImageSet.open(tmp_path / "set").images["image"]) == ["b"]
+    assert {path.name for path in tmp_path.iterdir()} == {"first", "second", "set", "set.a.tar.aside"}
+
+
+def test_a_set_that_cannot_be_written_costs_no_second_download(tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise InputError("Cannot write here", where=tmp_path)
+
+    with FileServer({"/a.tar": _tar(FILES)}).running() as server:
+        monkeypatch.setattr(deepfish, "ImageWriter", full)
+        with pytest.raises(InputError, match="Cannot write"):
+            download_deepfish(tmp_path / "set", f"{server.url}/a.tar", patience=SOON)
+        monkeypatch.undo()
+        download_deepfish(tmp_path / "set", f"{server.url}/a.tar", patience=SOON)
+        assert len(server.asked) == 1
+
+
+def test_names_in_any_script_are_cut_as_file_systems_count(tmp_path):
+    (tmp_path / "a.tar").write_bytes(_tar({chr(0x6d77) * 120 + ".jpg": FIRST}))
+    download_deepfish(tmp_path / "set", str(tmp_path / "a.tar"))
+    assert list(ImageSet.open(tmp_path / "set").images["image"]) == [chr(0x6d77) * 60]
 
 
 def test_images_that_cannot_be_read_are_told_and_the_others_kept(tmp_path):

@@ -145,12 +145,13 @@ def test_rejected_boxes_and_records_that_cannot_be_read_are_counted_and_left_out
             _box(LION, x=None), _box(LION, x=30, reviewState="VERIFIED"))
     sea.put(LION, "../../up", _box(LION))
     sea.put(LION, "file", _box(LION), url="file:///etc/passwd")
+    sea.put(LION, "bracket", _box(LION), url="http://[/a.png")
     sea.put(LION, "text", _box(LION), width="wide")
     sea.server.files[ASK + LION] += ["nothing", None, {"uuid": None}]
     sea.get(tmp_path / "set", LION)
     assert list(ImageSet.open(tmp_path / "set").images["image"]) == ["aaaa-1"]
     told = _report(tmp_path / "set")["boxes_left_out"]
-    assert (told["rejected"], told["unreadable"]) == (2, 8) and told["outside_image"] == 0
+    assert (told["rejected"], told["unreadable"]) == (2, 9) and told["outside_image"] == 0
     assert sorted(tmp_path.iterdir()) == [tmp_path / "set"]
 
 

@@ -51,6 +51,7 @@ def test_an_empty_file_of_labels_is_a_negative_and_none_is_not_annotated(tmp_pat
     ("-1 0.5 0.5 0.1 0.1", "its class is not one"), ("0.5 0.5 0.5 0.1 0.1", "its class is not one"),
     ("0 0.5 0.5 0.1", "not a class and four"), ("0 0.5 0.5 0.1 0.1 0.9", "not a class and four"),
     ("fish 0.5 0.5 0.1 0.1", "no number"), ("0 nan 0.5 0.1 0.1", "not finite"), ("0 inf 0.5 0.1 0.1", "not finite"),
+    ("0 .5 .5 1e308 1e308", "not finite"),
 ])
 def test_lines_that_are_no_boxes_are_counted_and_the_rest_is_read(tmp_path: Path, line: str, reason: str) -> None:
     listing = read_yolo(_yolo(tmp_path / "in", f"{line}\n\n1.0 0.5 0.5 0.25 0.5\n"))
@@ -67,11 +68,36 @@ def test_outlines_become_the_boxes_around_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("description", "words"), [
     ({"names": None}, "lacks 'names'"), ({"names": {1: "a", 2: "b"}}, "lacks 'names'"), ({"nc": 3}, "says nc: 3"),
     ({"train": "../../elsewhere"}, "outside"), ({"train": "/etc"}, "outside"), ({"train": "nowhere"}, "not there"),
-    ({"names": ["a", ""]}, "lacks 'names'"),
+    ({"names": ["a", ""]}, "lacks 'names'"), ({"names": {0: "a", "b": "c"}}, "lacks 'names'"),
+    ({"train": "a\0b"}, "No file can have"), ({"train": "a" * 5000}, "No file can have"),
 ])
 def test_a_description_that_cannot_be_used_is_refused(tmp_path: Path, description: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
         read_yolo(_yolo(tmp_path / "in" / "deep", **description))
+
+
+@pytest.mark.parametrize("text", ["names: 2024-13-45", f"names: {'9' * 5000}", "names: " + "[" * 5000, "names: \xff"])
+def test_a_description_that_yaml_cannot_take_in_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "dataset.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"cannot be read.*dataset\.yaml"):
+        read_yolo(tmp_path)
+
+
+def test_a_class_that_cannot_be_written_as_text_is_mended(tmp_path: Path) -> None:
+    folder = _yolo(tmp_path / "in")
+    (folder / "dataset.yaml").write_text(r'names: ["\ud800fish", eel]')
+    assert organise([folder], tmp_path / "out", quiet=True).images.classes == ("\ufffdfish", "eel")
+
+
+@pytest.mark.parametrize("name", ["classes.txt", "train.txt", "clips.csv"])
+def test_lists_that_are_no_text_are_refused(tmp_path: Path, name: str) -> None:
+    folder = _yolo(tmp_path / "in", train="train.txt")
+    (folder / "train.txt").write_text("train/images/train1.jpg\n")
+    if name == "classes.txt":
+        (folder / "dataset.yaml").unlink()
+    (folder / name).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=f"cannot be read.*{name}"):
+        read_yolo(folder)
 
 
 def test_roboflows_way_of_naming_parts_is_understood(tmp_path: Path) -> None:
@@ -154,6 +180,9 @@ SPY = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation><filena
     (VOC.format(file="/etc/passwd", name="a", left="1").replace("b.jpg", ""), ""),
     (VOC.format(file="b.jpg", name="a", left="1").replace("64", "wide"), "not whole numbers"),
     (VOC.format(file="b.jpg", name="a", left="1").replace("<width>64</width>", ""), "not given"),
+    (VOC.format(file="b.jpg", name="a", left="1").replace("64", "9" * 400), "cannot be right"),
+    (VOC.format(file="a" * 5000, name="a", left="1"), ""),
+    (VOC.format(file="b.jpg", name="a", left="-1e308"), "not four finite numbers"),
     (VOC.format(file="a.jpg", name="a", left="1"), "annotations already"),
     (VOC.format(file="b.jpg", name="", left="1"), "it has no name"),
     (VOC.format(file="b.jpg", name="a", left="left"), "not four finite numbers"),
@@ -165,6 +194,14 @@ def test_files_and_boxes_of_voc_that_cannot_be_used_are_counted(tmp_path: Path, 
     assert listing.items[0].label.tolist() == [listing.classes.index("eel")]
     assert all(item.file.parent.name == "JPEGImages" for item in listing.items)
     assert reason == "" or [reason in one.reason for one in listing.refused] == [True]
+
+
+@pytest.mark.parametrize(("told", "frame"), [("7", 7), (" 8 ", 8), ("²", None), ("9" * 40, None), ("-3", None)])
+def test_a_frame_of_voc_that_no_table_holds_is_not_known(tmp_path: Path, told: str, frame: int | None) -> None:
+    text = VOC.format(file="b.jpg", name="eel", left="1")
+    text = text.replace("<size>", f"<source><frame>{told}</frame></source><size>")
+    listing = read_voc(_voc(tmp_path / "in", b=text))
+    assert [item.facts.get("frame") for item in listing.items] == [None, frame]
 
 
 def test_a_folder_without_annotations_is_no_voc(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from file_server import FileServer
+from file_server import FileServer, scripted
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,6 +91,49 @@ def test_a_file_that_changed_meanwhile_is_begun_anew(tmp_path):
     assert (tmp_path / "a").read_bytes() == other
 
 
+@pytest.mark.parametrize(("before", "after"), [
+    ({"ETag": '"old"'}, {"ETag": '"new"'}), ({"ETag": '"old"'}, {"ETag": 'W/"old"'}),
+    ({"Last-Modified": "Sat, 01 Feb 2020 00:00:00 GMT"}, {"Last-Modified": "Sun, 02 Feb 2020 00:00:00 GMT"})])
+def test_a_part_that_says_it_is_of_another_file_is_not_put_to_what_is_there(tmp_path, before, after):
+    old, new = b"A" * 1000, b"B" * 1000
+    part = {**after, "Content-Range": "bytes 400-999/1000"}
+    with scripted((200, {**before, "Content-Length": "1000"}, old[:400]), (206, part, new[400:]),
+                  (200, {**after, "Content-Length": "1000"}, new)) as (url, asked):
+        download(f"{url}/a", tmp_path / "a", patience=SOON)
+    assert (tmp_path / "a").read_bytes() == new
+    assert [headers["Range"] for headers in asked] == [None, "bytes=400-", None]
+
+
+@pytest.mark.parametrize(("before", "after"), [
+    ({"ETag": '"a"', "Last-Modified": "Sat, 01 Feb 2020 00:00:00 GMT"}, {}),
+    ({"ETag": '"a"'}, {"ETag": '"a"', "Last-Modified": "Sun, 02 Feb 2020 00:00:00 GMT"}),
+    ({"ETag": 'W/"a"', "Last-Modified": "Sat, 01 Feb 2020 00:00:00 GMT"}, {"ETag": 'W/"a"'})])
+def test_a_part_that_does_not_say_otherwise_is_of_the_same_file(tmp_path, before, after):
+    part = {**after, "Content-Range": "bytes 400-999/1000"}
+    with scripted((200, {**before, "Content-Length": "1000"}, DATA[:400]), (206, part, DATA[400:1000])) as (url, asked):
+        download(f"{url}/a", tmp_path / "a", patience=SOON)
+    assert (tmp_path / "a").read_bytes() == DATA[:1000] and len(asked) == 2
+
+
+@pytest.mark.parametrize("odd", [(503, {"Retry-After": "²"}, b""), (302, {"Location": "http://[/x"}, b""),
+                                 (200, {"Content-Length": "9" * 5000}, b""), (200, {"Content-Length": "²"}, b"")])
+def test_headers_that_are_nonsense_are_no_fault_of_ours(tmp_path, odd):
+    with scripted(odd, (200, {"Content-Length": "5"}, DATA[:5])) as (url, _):
+        try:
+            download(f"{url}/a", tmp_path / "a", patience=SOON)
+        except InputError as error:
+            assert "how long" in str(error)
+        else:
+            assert (tmp_path / "a").read_bytes() == DATA[:5]
+
+
+@pytest.mark.parametrize("path", ["/dive 1/ä b%.jpg?x=1 2", "/dive%201/%C3%A4%20b%25.jpg"])
+def test_an_address_is_quoted_once(tmp_path, path):
+    with FileServer({"/dive 1/ä b%.jpg": DATA}).running() as server:
+        download(f"{server.url}{path}", tmp_path / "a", patience=SOON)
+    assert (tmp_path / "a").read_bytes() == DATA
+
+
 @pytest.mark.parametrize("server", [FileServer({"/a": DATA}, ranges=False), FileServer({"/a": DATA}, tags=""),
                                     FileServer({"/a": DATA}, lengths="chunked")],
                          ids=["no ranges", "nothing to know the file by", "no length"])
@@ -140,7 +183,8 @@ def test_another_file_in_the_place_is_not_overwritten(tmp_path):
     assert (tmp_path / "a").read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/a", "/etc/passwd", "data:,a"])
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/a", "/etc/passwd", "data:,a", "http://[/a",
+                                 "http:///a", "http://127.0.0.1:port/a", "http://a b/c", "http://a..b/c"])
 def test_only_web_servers_are_asked(tmp_path, url):
     with pytest.raises(InputError, match="no address of a web server"):
         download(url, tmp_path / "a")

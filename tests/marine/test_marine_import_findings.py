@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -246,7 +247,39 @@ def test_label_studio_boxes_whose_names_are_results_of_their_own(tmp_path, image
     assert done.report["images"]["without_animals"] == 0
 
 
+def test_text_that_cannot_be_written_and_numbers_beyond_reason_are_told_and_not_taken(tmp_path, images):
+    value = as_coco(images)
+    value["images"].append({"id": 50, "file_name": "\ud800.jpg"})
+    value["categories"].append({"id": 50, "name": "\udfffish"})
+    value["annotations"] += [BOX | {"category_id": 50}, BOX | {"bbox": [1e308, 5, 1e308, 5]}]
+    done = _json(tmp_path, images, value)
+    assert _of(done) == {"foreign_image": 1, "unknown_category": 1, "not_finite": 1}
+    assert "\ufffd.jpg" in done.text and "'\ufffdish'" in done.text and done.report["boxes"]["imported"] == 6
+
+
+def test_addresses_and_turns_that_are_none_are_counted(tmp_path, images):
+    done = _json(tmp_path, images, [
+        _task("http://[/x/c0f0.jpg", {"result": []}),
+        _task("c0f1.jpg", {"result": [_result(1, 1, 50, 50, rotation=float("inf")), _result(1, 1, 50, 50)]})])
+    assert _of(done) == {"unreadable": 1, "turned_box": 1, "not_finite": 1, "not_reviewed": 5}
+
+
+def test_files_whose_names_are_no_text_are_told(tmp_path, images):
+    folder = as_yolo(images, tmp_path / "yolo")
+    (folder / "labels" / os.fsdecode(b"\xff.txt")).write_text("0 .5 .5 .1 .1\n")
+    done = import_boxes(folder.rename(tmp_path / os.fsdecode(b"\xfe")), images, tmp_path / "new")
+    assert _of(done) == {"foreign_image": 1} and "\\xff.txt" in done.text and done.report["source"].endswith("\\xfe")
+
+
+@pytest.mark.parametrize("names", ["2024-13-45", "9" * 5000, "[" * 5000])
+def test_a_description_that_yaml_cannot_take_in_is_refused(tmp_path, images, names):
+    (as_yolo(images, tmp_path / "yolo") / "data.yaml").write_text(f"names: {names}")
+    with pytest.raises(InputError, match=r"Not valid YAML.*data\.yaml"):
+        import_boxes(tmp_path / "yolo", images, tmp_path / "new")
+
+
 @pytest.mark.parametrize(("text", "what"), [("", "no annotations"), ("{", "no annotations"),
+                                            ("9" * 5000, "no annotations"),
                                             ("[1, 2]", "no annotations"),
                                             ('{"images": 3, "annotations": []}', "no annotations"),
                                             ("[" * 100_000, "no annotations"),
@@ -301,7 +334,9 @@ def test_a_hostile_zip_is_refused_and_nothing_is_written(tmp_path, images, name)
 
 
 @pytest.mark.parametrize("value", [{}, [], {"format": "other"},
-                                   {"format": "groundswell annotation package 1", "images": 3}])
+                                   {"format": "groundswell annotation package 1", "images": 3},
+                                   {"format": "groundswell annotation package 1", "images": [],
+                                    "categories": [{"id": float("inf"), "name": "eel"}]}])
 def test_a_manifest_that_is_none_is_refused(tmp_path, images, value):
     path = zipped(tmp_path / "p.zip", [("manifest.json", json.dumps(value).encode())])
     with pytest.raises(InputError, match="manifest"):

@@ -384,7 +384,7 @@ def test_annotations_of_another_size_of_the_same_picture_are_scaled(tmp_path: Pa
     ("train/images/9852_Acantho_f000006_jpg.rf.0123456789abcdef.jpg", "9852_Acantho", 6),
     ("C1_Luderick_14.mov_5fps_000001.jpg", "C1_Luderick_14.mov_5fps", 1), ("lonely.png", "lonely", -1),
     ("dive3/00012.jpg", "dive3", 12), ("dive3/reef.jpg", "dive3", -1), ("GOPR frame 12.jpg", "GOPR", 12),
-    ("12345.jpg", "12345", -1)])
+    ("12345.jpg", "12345", -1), ("dive1/①.jpg", "dive1", -1), ("dive1/٣.jpg", "dive1", 3)])
 def test_clip_and_frame_are_read_from_a_path(key: str, clip: str, frame: int) -> None:
     assert clip_and_frame(key) == (clip, frame)
 
@@ -398,6 +398,78 @@ def test_a_pattern_says_what_a_clip_is(tmp_path: Path) -> None:
     assert made.images.images[["clip", "frame"]].to_numpy().tolist() == [["D0", 0], ["D0", 2], ["D1", 1]]
     with pytest.raises(ValueError, match="no group"):
         OrganiseRecipe(clip="D")
+
+
+@pytest.mark.parametrize("told", ["²", "9" * 40])
+def test_a_frame_that_a_pattern_finds_and_no_table_holds_is_not_known(tmp_path: Path, told: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / f"reef{told}.jpg").write_bytes(encode(picture(1)))
+    recipe = OrganiseRecipe(clip="(?P<clip>reef)(?P<frame>[^.]+)")
+    made = organise([tmp_path / "in"], tmp_path / "out", recipe, quiet=True)
+    assert made.images.images[["clip", "frame"]].to_numpy().tolist() == [["reef", -1]]
+
+
+@pytest.mark.parametrize("form", ["folder", "yolo", "voc"])
+def test_a_file_whose_name_is_no_text_is_left_out_and_the_others_taken(tmp_path: Path, form: str) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for k, name in enumerate((b"\xff\xfe", b"good")):
+        at = Path(os.fsdecode(os.fsencode(folder) + b"/" + name))
+        at.with_suffix(".jpg").write_bytes(encode(picture(k)))
+        if form == "voc":
+            at.with_suffix(".xml").write_text("<annotation><size><width>64</width><height>48</height></size></annotation>")
+    if form == "yolo":
+        (folder / "classes.txt").write_text("eel\n")
+    made = organise([folder], tmp_path / "out", quiet=True)
+    assert made.images.images["image"].tolist() == ["good"]
+    (left,) = made.report["refused_files"]
+    assert left["what"].startswith("\\xff\\xfe.") and "not UTF-8" in left["reason"]
+    assert "1 image" in str(made.complaint())
+
+
+def test_a_place_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(encode(picture(1)))
+    with pytest.raises(InputError, match="not UTF-8"):
+        organise([folder], tmp_path / "out", quiet=True)
+
+
+def test_long_names_are_counted_in_bytes_as_file_systems_do(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for k in range(2):
+        (tmp_path / "in" / f"{83 * chr(0x6d77)}{k}.jpg").write_bytes(encode(picture(k)))
+    names = organise([tmp_path / "in"], tmp_path / "out", quiet=True).images.images["image"].tolist()
+    assert names[0] == 50 * chr(0x6d77) and names[1].startswith(f"{names[0]}_")
+
+
+def test_numbers_and_names_in_coco_that_no_table_holds_spoil_nothing_else(tmp_path: Path) -> None:
+    box = {"image_id": 0, "category_id": 1, "bbox": [5, 5, 9, 9]}
+    odd = [{"frame": float("inf")}, {"frame": 10**30}, {"latitude": 10**400, "depth_m": float("inf")},
+           {"clip": "\ud800dive"}]
+    _coco(tmp_path / "in", images=[
+        *({"id": 20 + k, "file_name": f"odd{k}.jpg", **facts} for k, facts in enumerate(odd)),
+        *({"id": 30 + k, "file_name": name} for k, name in enumerate(("a\0\x1b.jpg", "\ud800.jpg", "a" * 5000))),
+        {"id": 40, "file_name": "large.jpg", "width": 64 * 10**400, "height": 48 * 10**400},
+    ], annotations=[{**box, "track_id": 10**30}, {**box, "bbox": [5, 5, 10**400, 9]}, {**box, "bbox": [0, 0, 1e308, 9]},
+                    {**box, "image_id": 30}])
+    value = json.loads((tmp_path / "in" / "a.json").read_text())
+    value["categories"].append({"id": 9, "name": "\ud800fish"})
+    (tmp_path / "in" / "a.json").write_text(json.dumps(value).replace("Infinity", "1e400"))
+    for name in (*(f"odd{k}" for k in range(len(odd))), "large"):
+        (tmp_path / "in" / "images" / f"{name}.jpg").write_bytes(encode(picture(len(name) + ord(name[-1]))))
+    made = organise([tmp_path / "in"], tmp_path / "out", quiet=True)
+    made.images.verify()
+    rows = made.images.images.set_index("image")
+    assert rows.loc[[f"odd{k}" for k in range(3)], "frame"].tolist() == [-1, -1, -1]
+    assert np.isnan(rows.loc["odd2", ["latitude", "depth_m"]].astype(float)).all()
+    assert rows.loc["odd3", "clip"] == "\ufffddive" and "\ufffdfish" in made.images.classes
+    assert made.images.annotations("good0").track.tolist() == [-1, -1]
+    counts = made.report["refused_counts"]
+    assert counts["box"] == {"it is not four finite numbers": 2, "its image is left out": 1}
+    assert counts["file"] == {"no file can have the path 'a\\x00\\x1b.jpg'": 1, "there is no such image": 1,
+                              f"no file can have the path '{'a' * 60}'": 1, "its width and height cannot be right": 1}
+    assert made.report["refused_files"][0]["what"] == "a\\x00\\x1b.jpg"
 
 
 def test_real_annotations_whose_images_are_not_there_say_so(real_marine: Path, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
+import glob
 import json
 import os
 import re
@@ -17,6 +19,11 @@ from groundswell.core.errors import FailureError, InputError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system calls a disk, a quota or a file that is full."""
+_HALF = re.compile("[\ud800-\udfff]")
+_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Halves of surrogate pairs that do not stand for a byte of a file's name."""
+_NAME_BYTES, _PATH_BYTES = 255, 4095
+"""Longest name and longest path of a file; the system fails at the first touch of longer ones."""
 
 
 def is_full(error: BaseException) -> bool:
@@ -80,6 +87,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path, *, replaces: str = "") -> Iterator[Path]:
     """Yield an empty folder beside ``path`` that takes its place when the block ends without an error, or vanishes.
 
+    A kill leaves either the old folder or the new one. Where the system cannot exchange two folders in one step and the
+    kill falls between two, the next call for ``path`` brings the old one back.
+
     Args:
         path: the folder; new, or empty.
         replaces: name of a file; a folder that holds it gives way. Empty: nothing that is there does.
@@ -89,6 +99,7 @@ def atomic_folder(path: Path, *, replaces: str = "") -> Iterator[Path]:
         FailureError: the disk is full.
     """
     path = Path(path)
+    _bring_back(path)
     taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
     if taken and not (replaces and (path / replaces).is_file()):
         raise InputError("There is something here already", where=path, fix="Name another folder, or remove this one")
@@ -102,14 +113,8 @@ def atomic_folder(path: Path, *, replaces: str = "") -> Iterator[Path]:
         new = aside / "new"
         new.mkdir()
         yield new
-        if taken:
-            os.replace(path, aside / "old")
-        try:
-            os.replace(new, path)
-        except OSError:
-            if taken:
-                os.replace(aside / "old", path)
-            raise
+        if not (taken and _exchanged(new, path)):
+            _put(new, path, aside / "old", taken=taken)
         _sync_folder(path.parent)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
@@ -119,7 +124,42 @@ def atomic_folder(path: Path, *, replaces: str = "") -> Iterator[Path]:
             raise _no_space(path) from error
         raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        if path.exists() or not (aside / "old").exists():  # else it holds the only copy
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step; False, and nothing done, where the system or the file system cannot."""
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
+
+
+def _put(new: Path, path: Path, old: Path, *, taken: bool) -> None:
+    """Put a folder to ``path`` in two steps: one that gives way goes to ``old``, and comes back if the second fails."""
+    try:
+        if taken:
+            os.replace(path, old)
+        os.replace(new, path)
+    except BaseException:  # Ctrl-C too may come between the two
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        raise
+
+
+def _bring_back(path: Path) -> None:
+    """Give ``path`` the folder back that a kill between the two steps of :func:`_put` left without its name."""
+    if os.path.lexists(path) or not path.parent.is_dir():
+        return
+    for aside in path.parent.glob(f".{glob.escape(path.name)}-*.part"):
+        # With no new folder beside it, the old one had given way already and was being removed.
+        if (aside / "old").is_dir() and (aside / "new").is_dir():
+            with contextlib.suppress(OSError):
+                os.replace(aside / "old", path)
+            return
 
 
 def _umask() -> int:
@@ -145,34 +185,75 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON from ``path``.
+    """Read JSON from ``path``, as :func:`parse_json` does.
 
     Raises:
         InputError: missing, unreadable, or not JSON; the message names the line.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError("There is no such file", where=path) from error
     except json.JSONDecodeError as error:
         raise InputError(f"Not valid JSON: {error.msg}", where=f"{path}, line {error.lineno}",
                          fix="Correct the file and run again") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"Cannot be read: {error}", where=path) from error
+
+
+def parse_json(text: str) -> Any:
+    """What JSON says. Halves of surrogate pairs, which no file and no terminal takes, become U+FFFD.
+
+    Raises:
+        ValueError: it is none, or a number in it has thousands of digits.
+        RecursionError: it nests too deep.
+    """
+    value = json.loads(text)
+    if "\\ud" in text or "\\uD" in text:
+        plain = json.dumps(value, ensure_ascii=False)
+        if _HALF.search(plain):
+            return json.loads(whole_text(plain))
+    return value
+
+
+def whole_text(text: str) -> str:
+    """The text with U+FFFD for halves of surrogate pairs, which cannot be written as UTF-8."""
+    return _HALF.sub("\ufffd", text)
+
+
+def shortened(name: str, most_bytes: int) -> str:
+    """As much of a name's beginning as has so many bytes: file systems count these, not characters."""
+    return name.encode("utf-8", "replace")[:most_bytes].decode("utf-8", "ignore")
+
+
+def shown(path: Path | str) -> str:
+    """The path as text that every table and terminal takes: bytes of a name that are not UTF-8 are written as \\xff."""
+    return os.fsencode(_NO_BYTE.sub("\ufffd", os.fspath(path))).decode("utf-8", "backslashreplace")
 
 
 def inside(root: Path, name: str | Path) -> Path:
     """Resolve ``name``, which came from a file, against ``root``.
 
     Raises:
-        InputError: the result, symbolic links followed, lies outside ``root``.
+        InputError: the result, symbolic links followed, lies outside ``root``; or no file can be called so.
     """
     root = Path(root).resolve()
-    resolved = (root / name).resolve()
+    try:
+        resolved = (root / name).resolve()
+        longest = max((len(os.fsencode(part)) for part in resolved.parts), default=0)
+    except (ValueError, RuntimeError) as error:  # characters that no name has; links in a circle
+        raise _no_name(root, name) from error
+    if longest > _NAME_BYTES or len(os.fsencode(resolved)) > _PATH_BYTES:
+        raise _no_name(root, name)
     if not resolved.is_relative_to(root):
         raise InputError(f"The path '{name}' leads outside its folder", where=root,
                          fix="Name files relative to this folder, without '..' and without links that leave it")
     return resolved
+
+
+def _no_name(root: Path, name: str | Path) -> InputError:
+    return InputError(f"No file can have the path {str(name)[:60]!a}", where=root,
+                      fix="Name files by their paths relative to this folder")
 
 
 def free_gib(folder: Path) -> float:

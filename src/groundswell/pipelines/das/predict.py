@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import atomic_path
+from groundswell.core.files import atomic_path, shown
 from groundswell.core.files import write_json as write_json_file
 from groundswell.core.names import NOISE
 from groundswell.deploy.streaming import Stream, windows
-from groundswell.pipelines.das.formats import find_records, open_reader, shown, walk
+from groundswell.pipelines.das.formats import find_records, open_reader, walk
 from groundswell.pipelines.das.predictor import Predictor
 from groundswell.pipelines.das.record import Record
 from groundswell.pipelines.das.resample import ResampledStream, rate_ratio

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from groundswell import __version__
 from groundswell.core.errors import GroundswellError, InputError
-from groundswell.core.files import atomic_path, inside
+from groundswell.core.files import atomic_path, inside, shown
 from groundswell.pipelines.das import formats
 from groundswell.pipelines.das.record import Record, RecordReader
 
@@ -94,7 +94,7 @@ def find_all(folder: Path, cache: Path | None = None) -> Holdings:
     entries: dict[str, _Entry] = {}
     failed: dict[str, str] = {}
     for file in formats.walk([folder]):
-        name = formats.shown(Path(os.path.relpath(file, folder)).as_posix())
+        name = shown(Path(os.path.relpath(file, folder)).as_posix())
         try:
             entries[name] = _unchanged(file, known.get(name)) or _look_at(file)
         except GroundswellError as error:

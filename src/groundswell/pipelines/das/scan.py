@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import atomic_path
+from groundswell.core.files import atomic_path, shown
 from groundswell.pipelines.das import formats
 from groundswell.pipelines.das.formats.apart import Apart
 from groundswell.pipelines.das.formats.health import Health, read_cost
@@ -76,7 +76,7 @@ def scan(inputs: Sequence[Path], *, health: bool = True, progress: Watcher | Non
     rows: list[dict[str, Any]] = []
     for looked in look(formats.walk(inputs), health=health, progress=progress):
         if looked.reason:
-            rows.append({"path": formats.shown(looked.path), "verdict": looked.reason})
+            rows.append({"path": shown(looked.path), "verdict": looked.reason})
         rows += [_row(record, found) for record, found in looked.records]
     return _typed(pd.DataFrame(rows, columns=list(COLUMNS)))
 

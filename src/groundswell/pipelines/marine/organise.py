@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from groundswell.core.errors import BusyError, InputError
-from groundswell.core.files import read_json, write_json
+from groundswell.core.files import read_json, shown, write_json
 from groundswell.core.progress import progress, say
 from groundswell.data.embeddings.writing import held
 from groundswell.pipelines.marine.formats.coco import read_coco
@@ -95,6 +95,9 @@ def read_input(path: Path, kind: str = "auto") -> Listing:
         InputError: there is nothing, or it is not that.
     """
     path = Path(path)
+    if shown(path.resolve()) != str(path.resolve()):
+        raise InputError("The name of this place is not UTF-8, and tables keep names as text", where=shown(path),
+                         fix="Rename it")
     readers = {"auto": _recognised, "coco": _coco_in, "yolo": read_yolo, "voc": read_voc, "folder": read_folder}
     if kind not in readers:
         raise InputError(f"There is no form '{kind}'", where="kind", fix=f"The forms are {', '.join(readers)}")
@@ -216,8 +219,8 @@ def _alone(aside: Path, out: Path) -> Iterator[None]:
         except BusyError as error:
             raise BusyError("Another process is making this set of images", where=out,
                             fix="Wait for it, or stop it; what it has finished is kept") from error
+        stack.callback(lock.unlink, missing_ok=True)  # before it is let go of
         yield
-        lock.unlink(missing_ok=True)
 
 
 def _organise(listings: Sequence[Listing], todo: list[Planned], recipe: OrganiseRecipe, table: SpeciesTable,

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from groundswell.core.boxes import area, clipped
 from groundswell.core.errors import InputError
-from groundswell.pipelines.marine.formats.listing import Item, Listing, clip_and_frame, collection_of, part_named
+from groundswell.core.files import shortened
+from groundswell.pipelines.marine.formats.listing import (
+    Item,
+    Listing,
+    clip_and_frame,
+    collection_of,
+    number_of,
+    part_named,
+)
 from groundswell.pipelines.marine.image_files import SUFFIXES, checksum, decode, encode, read_bytes
 from groundswell.pipelines.marine.organise_recipe import OrganiseRecipe
 from groundswell.pipelines.marine.vision import cv2
@@ -110,7 +118,8 @@ def plan(listings: Sequence[Listing], recipe: OrganiseRecipe) -> list[Planned]:
         for item in listing.items:
             if part and not item.facts.get("published_split"):
                 item.facts["published_split"] = part
-            stem = re.sub(r"[^\w.()+=@ -]", "_", item.file.stem).lstrip(". ")[:150] or "image"
+            stem = re.sub(r"[^\w.()+=@ -]", "_", item.file.stem).lstrip(". ")
+            stem = shortened(stem, 150) or "image"
             digest = hashlib.blake2b(f"{number}/{item.key}".encode(), digest_size=4).hexdigest()
             name = stem if stem not in taken else f"{stem}_{digest}"
             taken.add(name)
@@ -126,8 +135,8 @@ def _clip(item: Item, pattern: re.Pattern[str] | None) -> tuple[str, int]:
     if pattern is not None:
         hit = pattern.search(item.key)
         if hit and hit["clip"]:
-            digits = hit.groupdict().get("frame") or ""
-            clip, frame = hit["clip"], int(digits) if digits.isdigit() else frame
+            told = number_of(hit.groupdict().get("frame") or "")
+            clip, frame = hit["clip"], frame if told is None else told
     return str(item.facts.get("clip", clip)), int(item.facts.get("frame", frame))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groundswell.core.errors import InputError
+from groundswell.core.files import shown
 
 if TYPE_CHECKING:
     from groundswell.pipelines.das.record import Record, RecordReader
@@ -47,11 +48,6 @@ def walk(inputs: Sequence[Path]) -> list[Path]:
             found.update(Path(folder, name) for name in names if _looks_readable(name))
         found.update(Path(error.filename) for error in refused if error.filename)
     return sorted(found)
-
-
-def shown(path: Path | str) -> str:
-    """The path as text that every table and terminal takes: bytes of a name that are not UTF-8 are written as \\xff."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def find_records(path: Path) -> list[Record]:

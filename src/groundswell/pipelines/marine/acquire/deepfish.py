@@ -8,11 +8,12 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from groundswell.core.errors import InputError
-from groundswell.core.progress import progress
+from groundswell.core.files import shortened, write_text
+from groundswell.core.progress import progress, say
 from groundswell.pipelines.marine.acquire.http import download
 from groundswell.pipelines.marine.acquire.shrinking import fitted
 from groundswell.pipelines.marine.acquire.tars import DOWNLOADED, open_tar
-from groundswell.pipelines.marine.acquire.web import Patience
+from groundswell.pipelines.marine.acquire.web import Patience, plain_address
 from groundswell.pipelines.marine.exchange.archive_safety import Limits
 from groundswell.pipelines.marine.image_files import READABLE, checksum
 from groundswell.pipelines.marine.images import ImageWriter
@@ -34,6 +35,7 @@ def download_deepfish(out: Path, url: str = "", *, sha256: str = "", patience: P
     """Fetch a tar archive of images and make a set of images without boxes of it. Resumable.
 
     The archive is kept beside the set, as ``<out>.<name>``, until the set is there: the same call goes on after a kill.
+    One that was fetched and cannot be used, or came from another address, is set aside as ``<out>.<name>.aside``.
     Masks are passed over, and so is an image that is there twice. Images are shrunk to 1920 x 1080. The clip of an
     image is the place that its name begins with (DeepFish numbers its habitats), else its name up to the frame.
 
@@ -55,18 +57,42 @@ def download_deepfish(out: Path, url: str = "", *, sha256: str = "", patience: P
     out, url = Path(out), url or DEEPFISH
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("There is something here already", where=out, fix="Name another folder, or remove this one")
-    local = Path(url) if urlsplit(url).scheme in ("", "file") and Path(url).is_file() else None
-    if local is None:
-        name = PurePosixPath(unquote(urlsplit(url).path)).name or "archive.tar"
-        archive = out.with_name(f"{out.name}.{_ODD.sub('_', name)[-80:]}")
+    if not url.startswith(("http://", "https://")) and Path(url).is_file():
+        return _unpacked(Path(url), out, url, limits)
+    url = plain_address(url)
+    name = PurePosixPath(unquote(urlsplit(url).path)).name or "archive.tar"
+    archive = out.with_name(f"{out.name}.{shortened(_ODD.sub('_', name)[-80:], 80)}")
+    origin = archive.with_name(f"{archive.name}.url")
+    if archive.is_file() and origin.is_file() and origin.read_text("utf-8") != url:
+        _set_aside(archive)
+    write_text(origin, url)  # before the first byte: an archive that is there is always of the address beside it
+    try:
         with progress(None, "Downloading", "MiB") as bar:
             download(url, archive, sha256=sha256, patience=patience, arrived=_Mib(bar.advance))
-    else:
-        archive = local
-    lines = _unpacked(archive, out, url, limits)
-    if local is None and not keep:
-        archive.unlink()
+        lines = _used(archive, out, url, limits)
+        if not keep:
+            archive.unlink()
+    finally:
+        if not archive.exists():
+            origin.unlink()
     return lines
+
+
+def _used(archive: Path, out: Path, url: str, limits: Limits) -> list[str]:
+    """A set of the images in an archive that was fetched; where it is to blame that there is none, it is set aside."""
+    try:
+        return _unpacked(archive, out, url, limits)
+    except InputError as error:
+        if error.where == str(archive):
+            _set_aside(archive)
+        raise
+
+
+def _set_aside(archive: Path) -> None:
+    """Give the name of an archive free, so that it is fetched again; it may have taken a day to come, so it stays."""
+    aside = archive.with_name(f"{archive.name}.aside")
+    archive.replace(aside)
+    say(f"The archive that was here is now {aside}; remove it when it is of no use")
 
 
 class _Mib:
@@ -126,7 +152,8 @@ def _wanted(name: str) -> bool:
 
 
 def _called(name: str, total: str, taken: set[str]) -> str:
-    stem = _ODD.sub("_", PurePosixPath(name).stem).lstrip(".")[:180] or "image"
+    stem = _ODD.sub("_", PurePosixPath(name).stem).lstrip(".")
+    stem = shortened(stem, 180) or "image"
     return f"{stem}-{total[:12]}" if stem in taken else stem
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from groundswell.core.errors import FailureError, InputError
 from groundswell.core.optional import require
-from groundswell.pipelines.marine.acquire.web import LATER, Patience, Stopped
+from groundswell.pipelines.marine.acquire.web import LATER, Patience, Stopped, plain_address
 
 _UUID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{3,63}")
 _STATUS = re.compile(r"(?:Client|Server) error \((\d+)\)")
@@ -92,9 +92,7 @@ class FathomNet:
                  stop: threading.Event | None = None) -> None:
         api = require("fathomnet.api.images", extra="marine", purpose="Downloading from FathomNet")
         self._dto = require("fathomnet.dto", extra="marine", purpose="Downloading from FathomNet")
-        if endpoint and urlsplit(endpoint).scheme not in ("http", "https"):
-            raise InputError(f"'{endpoint}' is no address of a web server", where="endpoint")
-        self.endpoint = endpoint.rstrip("/") or str(api.Images.ROOT)
+        self.endpoint = plain_address(endpoint).rstrip("/") if endpoint else str(api.Images.ROOT)
         # A class of our own: the package keeps one address for the whole process.
         self._images: Any = type("Images", (api.Images,), {"ROOT": self.endpoint})
         self._patience, self._stop = patience or Patience(), stop or threading.Event()
@@ -142,10 +140,10 @@ class FathomNet:
     def _record(self, row: Any, answer: Answer) -> Record | None:
         try:
             image = self._dto.AImageDTO.from_dict(row)
-        except (TypeError, ValueError):
+            plain_address(image.url or "")
+        except (TypeError, ValueError, InputError):
             return None
-        if not (image.uuid and _UUID.fullmatch(image.uuid) and image.url
-                and urlsplit(image.url).scheme in ("http", "https")):
+        if not (image.uuid and _UUID.fullmatch(image.uuid)):
             return None
         boxes: list[Box] = []
         for box in image.boundingBoxes or []:

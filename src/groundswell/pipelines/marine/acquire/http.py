@@ -14,17 +14,17 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from email.utils import parsedate
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 from groundswell.core.errors import BusyError, FailureError, InputError
 from groundswell.core.files import free_gib, is_full, write_json
 from groundswell.data.embeddings.writing import held
-from groundswell.pipelines.marine.acquire.web import LATER, LEAP, SLOWEST, Patience, Stopped, opener
+from groundswell.pipelines.marine.acquire.web import LATER, LEAP, SLOWEST, Patience, Stopped, opener, plain_address
 
 BLOCK = 1 << 18
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 
 
 @dataclass
@@ -34,6 +34,12 @@ class _Known:
     url: str
     tag: str
     size: int | None
+
+    def changed(self, headers: Any) -> bool:
+        """Whether a later answer says that it is of another file: caches that do not know If-Range send such parts."""
+        dated = not self.tag.startswith('"') and parsedate(self.tag) is not None
+        told = headers.get("Last-Modified" if dated else "ETag", "")
+        return bool(self.tag and told) and told != self.tag
 
 
 def download(url: str, path: Path, *, size: int | None = None, sha256: str = "", most_bytes: int | None = None,
@@ -60,9 +66,7 @@ def download(url: str, path: Path, *, size: int | None = None, sha256: str = "",
         BusyError: another process fetches it.
         FailureError: it did not arrive in so many tries, or the disk is full; what has arrived stays.
     """
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise InputError(f"'{url}' is no address of a web server", where=path, fix="Give one that begins with https://")
-    fetch = _Fetch(url, Path(path), size, sha256.lower(), most_bytes, patience or Patience(),
+    fetch = _Fetch(plain_address(url), Path(path), size, sha256.lower(), most_bytes, patience or Patience(),
                    stop or threading.Event(), arrived)
     if fetch.there():
         return fetch.path
@@ -152,7 +156,7 @@ class _Fetch:
                 raise InputError(f"The server answers {error.code} {error.reason}", where=self.url,
                                  fix="Look whether the address is right, and whether it may be read") from error
             asked = error.headers.get("Retry-After", "")
-        return f"the server answers {error.code} {error.reason}", float(asked) if asked.isdigit() else 0.0
+        return f"the server answers {error.code} {error.reason}", float(asked) if asked.isdecimal() else 0.0
 
     def _attempt(self) -> None:
         known = self._known()
@@ -167,7 +171,12 @@ class _Fetch:
             headers["Range"] = f"bytes={have}-"
             if known.tag:
                 headers["If-Range"] = known.tag
-        with opener().open(urllib.request.Request(self.url, headers=headers), timeout=self.patience.stall_s) as answer:
+        asked = urllib.request.Request(self.url, headers=headers)
+        try:
+            opened_answer = opener().open(asked, timeout=self.patience.stall_s)
+        except ValueError as error:
+            raise ConnectionError(f"the server leads to an address that is none: {error}") from error
+        with opened_answer as answer:
             start, total = self._place(answer, known, have)
             with open(self.part, "r+b") as opened:
                 opened.seek(start)
@@ -181,12 +190,12 @@ class _Fetch:
         if answer.status == 206 and known is not None:
             told = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
             total = int(told[3]) if told and told[3] != "*" else known.size
-            if told is None or int(told[1]) != have or total != known.size:
+            if told is None or int(told[1]) != have or total != known.size or known.changed(answer.headers):
                 self._forget()
                 raise ConnectionError("the server sends another part than was asked for")
             return have, total
         length = answer.headers.get("Content-Length", "")
-        total = int(length) if length.isdigit() else None
+        total = int(length) if length.isdecimal() and len(length) <= 18 else None
         self._suits(total)
         tag = answer.headers.get("ETag", "")
         tag = answer.headers.get("Last-Modified", "") if not tag or tag.startswith("W/") else tag

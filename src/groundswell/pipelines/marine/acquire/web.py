@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
 import urllib.request
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from groundswell.core.errors import InputError
 from groundswell.core.seeds import derive_seed
@@ -17,6 +18,29 @@ LEAP = 1 << 20
 """An attempt that brought so many bytes does not count: a large file may break off often and still arrive."""
 LATER = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524})
 """Answers that another attempt may change."""
+
+
+_ALLOWED = "%/:=&?~+!$,;'@()*[]"
+_STRAY = re.compile("%(?![0-9A-Fa-f]{2})")
+
+
+def plain_address(url: str) -> str:
+    """An address as it goes over the wire: what its path and query may not hold is quoted; what is quoted stays.
+
+    Raises:
+        InputError: it is none of a web server.
+    """
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not re.search(r"\s", parts.netloc)
+        (parts.hostname or "").encode("idna")
+        good = good and parts.port != 0
+        path, query = (quote(_STRAY.sub("%25", part), _ALLOWED) for part in (parts.path, parts.query))
+    except ValueError:  # stray brackets, a port or a host that is none, half a surrogate pair
+        good = False
+    if not good:
+        raise InputError(f"'{url}' is no address of a web server", fix="Give one that begins with https://")
+    return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
 
 
 class Stopped(Exception):

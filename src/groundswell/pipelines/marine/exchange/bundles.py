@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import inside
+from groundswell.core.files import inside, parse_json
 from groundswell.pipelines.marine.exchange.archive_safety import Limits, open_zip
 from groundswell.pipelines.marine.exchange.coco import is_coco, read_coco
 from groundswell.pipelines.marine.exchange.cvat import parse_xml, read_cvat
@@ -77,12 +77,12 @@ def read_json_bytes(data: bytes, where: str) -> Any:
         InputError: it is none.
     """
     try:
-        return json.loads(data.decode("utf-8-sig"))
+        return parse_json(data.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         raise InputError(f"Not valid JSON: {error.msg}", where=f"{where}, line {error.lineno}",
                          fix="Export it again") from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"Not valid JSON: {type(error).__name__}", where=where, fix="Export it again") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"Not valid JSON: {error}", where=where, fix="Export it again") from error
 
 
 def read_entries(bundle: Bundle, kind: str, findings: Findings, where: str | Path = "") -> tuple[str, list[Entry]]:

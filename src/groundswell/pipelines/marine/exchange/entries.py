@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from groundswell.core.files import shown
+
 SAYS = {
     "unreadable": "entries that cannot be read",
     "unknown_category": "boxes of a category that is neither in the package nor in the table of species",
@@ -91,7 +93,7 @@ class Findings:
         self.count[kind] = self.count.get(kind, 0) + times
         seen = self.examples.setdefault(kind, [])
         if len(seen) < _EXAMPLES:
-            seen.append(where)
+            seen.append(shown(where))
 
     @contextlib.contextmanager
     def of(self, entry: Entry) -> Iterator[None]:
@@ -135,6 +137,8 @@ def around(points: Sequence[float]) -> tuple[float, float, float, float]:
 def turned(left: float, top: float, width: float, height: float, degrees: float, *,
            centre: tuple[float, float]) -> tuple[float, float, float, float]:
     """The upright box round a box that was turned clockwise about a point; all in units of the same length."""
+    if not math.isfinite(degrees):
+        return math.nan, math.nan, math.nan, math.nan
     angle = math.radians(degrees)
     corners = [(left, top), (left + width, top), (left + width, top + height), (left, top + height)]
     points: list[float] = []

@@ -133,7 +133,7 @@ def _sent(bundle: Bundle, package: Path | None, images: ImageSet, table: Species
         names = {str(row["image"]): str(row["file"]) for row in value["images"]}
         return _Package(frozenset(names), {int(row["id"]): str(row["name"]) for row in value["categories"]},
                         {name: str(value["files"][file]["sha256"]) for name, file in names.items()})
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"The manifest lacks something or holds something else: {error!r}", where=package or MANIFEST,
                          fix="Take the manifest of the package that was sent") from error
 

@@ -66,8 +66,11 @@ def _image(data: Any) -> str:
                                        and text.lower().endswith((".jpg", ".jpeg", ".png"))), "")
     if not isinstance(found, str):
         return ""
-    address = urlsplit(found)
-    local = parse_qs(address.query).get("d", [""])[0]  # its local files have their path there
+    try:
+        address = urlsplit(found)
+        local = parse_qs(address.query).get("d", [""])[0]  # its local files have their path there
+    except ValueError:  # brackets that hold no address
+        return ""
     return local or unquote(address.path)
 
 

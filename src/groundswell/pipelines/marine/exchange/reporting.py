@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from groundswell.core.files import shown
 from groundswell.pipelines.marine.exchange.entries import Findings
 from groundswell.pipelines.marine.images import ImageSet
 
@@ -30,7 +31,7 @@ def report_of(source: Path, kind: str, sent: int, found: Sequence[tuple[Mapping[
     empty = sum(whole and not len(boxes["label"]) for boxes, whole in found)
     some = sum(len(boxes["label"]) > 0 for boxes, _ in found)
     return {
-        "source": str(source), "format": kind, "simulated": made.simulated,
+        "source": shown(source), "format": kind, "simulated": made.simulated,
         "images": {"in_package": sent, "imported": len(found), "with_boxes": some,
                    "without_animals": empty, "in_set": len(made)},
         "boxes": {"drawn": drawn, "imported": len(labels)},

@@ -122,7 +122,8 @@ def resolved(entry: Entry, image: str, width: int, height: int, classes: Classes
 
 def _inside(shape: Shape, factor: tuple[float, float], size: tuple[int, int], where: str,
             findings: Findings) -> NDArray[np.float64] | None:
-    box = np.array(shape.box, np.float64) * (*factor, *factor)
+    with np.errstate(over="ignore", invalid="ignore"):
+        box = np.array(shape.box, np.float64) * (*factor, *factor)
     if not np.isfinite(box).all():
         findings.add("not_finite", where)
         return None

@@ -64,7 +64,7 @@ def _classes(names: Sequence[str], read: Callable[[str], bytes]) -> dict[int, st
         if PurePosixPath(name).name.lower() in _SETTINGS:
             try:
                 value: Any = yaml.safe_load(_text(name, read(name)))
-            except yaml.YAMLError as error:
+            except (yaml.YAMLError, ValueError, RecursionError) as error:
                 raise InputError(f"Not valid YAML: {error}", where=name) from error
             told = value.get("names") if isinstance(value, dict) else None
             if isinstance(told, list):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pandas as pd
 
 from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_folder, read_json, write_json
-from groundswell.pipelines.marine.formats.listing import Item, Listing, find_image, part_of, reason_of
+from groundswell.pipelines.marine.formats.listing import MOST, Item, Listing, find_image, part_of, reason_of
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.images_layout import SIDES
 from groundswell.pipelines.marine.species import SpeciesTable, load_species
@@ -89,9 +88,12 @@ def _images(listing: Listing, entries: list[Any], roots: list[Path], *, any_box:
         if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
             listing.refuse_file(name, "its width and height are not given")
             continue
-        item = items[number] = Item(file, name, size=(width, height), annotated=bool(entry.get("annotated", any_box)),
-                                    facts=_facts(entry, name))
-        listing.items.append(item)
+        if max(width, height) > MOST:
+            listing.refuse_file(name, "its width and height cannot be right")
+            continue
+        item = Item(file, name, size=(width, height), annotated=bool(entry.get("annotated", any_box)),
+                    facts=_facts(entry, name))
+        items[number] = item if listing.add(item) else None
     return items
 
 
@@ -99,10 +101,11 @@ def _facts(entry: dict[str, Any], name: str) -> dict[str, Any]:
     facts: dict[str, Any] = {"published_split": part_of(name)}
     for key, kind in _FACTS.items():
         try:
-            if entry.get(key) not in (None, ""):
-                facts[key] = kind(entry[key])
-        except (TypeError, ValueError):
+            value = kind(entry[key]) if entry.get(key) not in (None, "") else None
+        except (TypeError, ValueError, OverflowError):
             continue
+        if value is not None and (kind is str or abs(value) <= MOST):
+            facts[key] = value
     with contextlib.suppress(ValueError, KeyError):  # times that nobody can read are not known
         facts["time"] = pd.to_datetime(str(entry.get("time") or entry["date_captured"]), utc=True, format="ISO8601")
     return facts
@@ -127,8 +130,9 @@ def _boxes(listing: Listing, entries: list[Any], items: dict[Any, Item | None], 
         else:
             left, top, width, height = map(float, entry["bbox"])
             track = entry.get("track_id", -1)
+            track = track if isinstance(track, int) and abs(track) <= MOST else -1
             rows.setdefault(number, []).append(([left, top, left + width, top + height], index[entry["category_id"]],
-                                                bool(entry.get("iscrowd", 0)), track if isinstance(track, int) else -1))
+                                                bool(entry.get("iscrowd", 0)), track))
     for number, item in items.items():
         if item is not None:
             item.set_boxes(rows.get(number, []))
@@ -136,7 +140,7 @@ def _boxes(listing: Listing, entries: list[Any], items: dict[Any, Item | None], 
 
 def _sides(box: Any) -> bool:
     return (isinstance(box, list) and len(box) == 4
-            and all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in box))
+            and all(isinstance(n, int | float) and not isinstance(n, bool) and abs(n) <= MOST for n in box))
 
 
 def coco_of(images: ImageSet, *, boxes: bool = True, species: SpeciesTable | None = None) -> dict[str, Any]:

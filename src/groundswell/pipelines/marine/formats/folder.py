@@ -21,8 +21,8 @@ def read_folder(folder: Path) -> Listing:
     for path in images_below(folder, leaving=lambda path: listing.refuse_file(path.relative_to(folder).as_posix(),
                                                                               LEADS_OUT)):
         key = path.relative_to(folder).as_posix()
-        listing.items.append(Item(path, key, facts={"published_split": part_of(key)}))
-    if not listing.items:
+        listing.add(Item(path, key, facts={"published_split": part_of(key)}))
+    if not listing.items and not listing.refused:
         raise InputError("There is no image in this folder", where=folder,
                          fix="Images are JPEG, PNG, BMP, TIFF or WebP files")
     return listing

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import inside
+from groundswell.core.files import inside, shown
 from groundswell.pipelines.marine.image_files import READABLE
 
 PARTS = ("train", "val", "valid", "validation", "test")
@@ -20,6 +20,10 @@ PARTS = ("train", "val", "valid", "validation", "test")
 _LAYOUT = frozenset({*PARTS, "images", "labels", "annotations", "jpegimages", "annotated", "labeled", "unlabeled",
                      "raw"})
 """Names of folders that say nothing about the clip."""
+MOST = 2**63 - 1
+"""Largest number that a table holds; a number beyond it, whatever it is said to be, is taken for none."""
+_TOLD = 1000
+"""Characters of a name or a reason that a report has at most."""
 _EXPORTED = re.compile(r"[_.](?:jpe?g|png|bmp|tiff?|webp)\.rf\.[0-9a-f]{8,}$", re.IGNORECASE)
 _FRAME = re.compile(r"^(?P<clip>.*?)(?:[_\-. ]+(?:f|frame)?[_\-. ]?|(?<=[^0-9])f(?:rame)?)(?P<frame>\d{1,9})$",
                     re.IGNORECASE)
@@ -94,9 +98,18 @@ class Listing:
     items: list[Item] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
 
+    def add(self, item: Item) -> bool:
+        """Take an image in, or leave it out where its path is not UTF-8; whether it was taken."""
+        good = shown(item.file) == str(item.file) and shown(item.key) == item.key
+        if good:
+            self.items.append(item)
+        else:
+            self.refuse_file(item.key, "its name is not UTF-8, and tables keep names as text")
+        return good
+
     def refuse_box(self, what: str, reason: str) -> None:
         """Leave a box out."""
-        self.refused.append(Refused(what, reason, "box"))
+        self.refused.append(Refused(_told(what), _told(reason), "box"))
 
     def lose_box(self, item: Item, what: str, reason: str) -> None:
         """Leave a box out that stood for an animal: not every animal of its image is boxed then."""
@@ -105,7 +118,12 @@ class Listing:
 
     def refuse_file(self, what: str, reason: str) -> None:
         """Leave a file out."""
-        self.refused.append(Refused(what, reason))
+        self.refused.append(Refused(_told(what), _told(reason)))
+
+
+def _told(text: str) -> str:
+    """Text out of somebody's files, for a report and a terminal: what steers a terminal is spelt out."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: ascii(found[0])[1:-1], shown(text)[:_TOLD])
 
 
 def find_image(roots: Sequence[Path], name: str) -> Path:
@@ -170,9 +188,14 @@ def clip_and_frame(key: str) -> tuple[str, int]:
     found = _FRAME.match(stem)
     if found:
         return "/".join([*folders, *([found["clip"]] if found["clip"] else [])]) or stem, int(found["frame"])
-    if stem.isdigit() and folders:
+    if stem.isdecimal() and folders:
         return "/".join(folders), int(stem[:9])
     return "/".join(folders) or stem, -1
+
+
+def number_of(text: str) -> int | None:
+    """A frame's number as somebody wrote it; None where it is none that a table holds."""
+    return int(text) if re.fullmatch(r"\d{1,19}", text, re.ASCII) and int(text) <= MOST else None
 
 
 def part_of(key: str) -> str:

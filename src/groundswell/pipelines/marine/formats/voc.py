@@ -11,7 +11,16 @@ from typing import Any
 from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_folder
 from groundswell.core.optional import require
-from groundswell.pipelines.marine.formats.listing import Item, Listing, find_image, part_of, plain_part, reason_of
+from groundswell.pipelines.marine.formats.listing import (
+    MOST,
+    Item,
+    Listing,
+    find_image,
+    number_of,
+    part_of,
+    plain_part,
+    reason_of,
+)
 from groundswell.pipelines.marine.image_files import READABLE
 from groundswell.pipelines.marine.images import ImageSet
 
@@ -58,7 +67,7 @@ def read_voc(folder: Path) -> Listing:
     for item, objects in read:
         item.set_boxes([([sides[0] - first, sides[1] - first, sides[2], sides[3]], listing.classes.index(name), False,
                          -1) for name, sides in objects])
-        listing.items.append(item)
+        listing.add(item)
     return listing
 
 
@@ -78,8 +87,8 @@ def _read(listing: Listing, folder: Path, path: Path) -> tuple[Item, _Objects]:
         size = int(root.findtext("size/width") or 0), int(root.findtext("size/height") or 0)
     except ValueError as error:
         raise InputError("Its width and height are not whole numbers") from error
-    if min(size) < 1:
-        raise InputError("Its width and height are not given")
+    if min(size) < 1 or max(size) > MOST:
+        raise InputError("Its width and height are not given, or cannot be right")
     facts = {"published_split": part_of(key), **_clip(root)}
     item = Item(file, key, size=size, annotated=True, facts=facts)
     objects: _Objects = []
@@ -88,7 +97,7 @@ def _read(listing: Listing, folder: Path, path: Path) -> tuple[Item, _Objects]:
         sides = [_number(entry.findtext(f"bndbox/{side}")) for side in _SIDES]
         if not name:
             listing.lose_box(item, f"object {place} of {key}", "it has no name")
-        elif not all(map(math.isfinite, sides)):
+        elif not all(abs(side) <= MOST for side in sides):
             listing.lose_box(item, f"object {place} of {key}", "it is not four finite numbers")
         else:
             objects.append((name, sides))
@@ -110,8 +119,8 @@ def _image(folder: Path, path: Path, name: str) -> Path:
 
 
 def _clip(root: ET.Element) -> dict[str, str | int]:
-    clip, frame = root.findtext("source/clip"), root.findtext("source/frame") or ""
-    return {**({"clip": clip} if clip else {}), **({"frame": int(frame)} if frame.isdigit() else {})}
+    clip, frame = root.findtext("source/clip"), number_of((root.findtext("source/frame") or "").strip())
+    return {**({"clip": clip} if clip else {}), **({} if frame is None else {"frame": frame})}
 
 
 def _number(text: str | None) -> float:

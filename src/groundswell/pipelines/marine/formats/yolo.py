@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,8 +13,8 @@ import yaml
 
 from groundswell.core.boxes import from_centre_and_size, to_centre_and_size
 from groundswell.core.errors import InputError
-from groundswell.core.files import atomic_folder, inside
-from groundswell.pipelines.marine.formats.listing import LEADS_OUT, Item, Listing, images_below, plain_part
+from groundswell.core.files import atomic_folder, inside, whole_text
+from groundswell.pipelines.marine.formats.listing import LEADS_OUT, MOST, Item, Listing, images_below, plain_part
 from groundswell.pipelines.marine.images import ImageSet
 
 FILE = "dataset.yaml"
@@ -61,26 +60,26 @@ def read_yolo(folder: Path) -> Listing:
             continue
         item = Item(real, key, facts={"published_split": part, **clips.get(path.stem, {})})
         _read_labels(listing, item, _labels_of(folder.resolve(), path))  # beside a link, not beside what it leads to
-        listing.items.append(item)
+        listing.add(item)
     return listing
 
 
 def _described(path: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
     if path.suffix == ".txt":
-        return names_of(path.read_text("utf-8"), path), {}
+        return names_of(_text_of(path), path), {}
     try:
         value = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"The description cannot be read: {error}", where=path) from error
     names = value.get("names") if isinstance(value, dict) else None
-    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+    if isinstance(names, dict) and set(names) == set(range(len(names))):
         names = [names[k] for k in range(len(names))]
     if not isinstance(names, list) or not all(isinstance(name, str | int) and str(name).strip() for name in names):
         raise InputError("The description lacks 'names', a list of class names or a mapping from 0 on", where=path)
     if value.get("nc", len(names)) != len(names):
         raise InputError(f"The description says nc: {value['nc']} and names {len(names)} classes", where=path,
                          fix="Correct one of them")
-    return tuple(str(name).strip() for name in names), {k: value[k] for k in _SPLITS if value.get(k)}
+    return tuple(whole_text(str(name)).strip() for name in names), {k: value[k] for k in _SPLITS if value.get(k)}
 
 
 def names_of(text: str, where: Path | str) -> tuple[str, ...]:
@@ -109,12 +108,24 @@ def _images_of(listing: Listing, folder: Path, parts: dict[str, Any]) -> Iterato
         for entry in entries if isinstance(entries, list) else [entries]:
             path = _inside(folder, str(entry))
             if path.suffix == ".txt" and path.is_file():
-                for line in filter(None, map(str.strip, path.read_text("utf-8").splitlines())):
+                for line in _lines_of(path):
                     yield part, _inside(folder, line)
             elif path.is_dir():
                 yield from ((part, found) for found in images_below(path, folder, leaving))
             else:
                 raise InputError(f"The part '{part}' is said to be in '{entry}', which is not there", where=folder)
+
+
+def _lines_of(path: Path) -> list[str]:
+    """The lines of a list that are not empty."""
+    return list(filter(None, map(str.strip, _text_of(path).splitlines())))
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"This list cannot be read: {error}", where=path) from error
 
 
 def _inside(folder: Path, entry: str) -> Path:
@@ -161,7 +172,7 @@ def _parsed(fields: list[str], classes: int) -> tuple[int, list[float]]:
         values = [float(text) for text in fields]
     except ValueError as error:
         raise ValueError("it holds something that is no number") from error
-    if not all(map(math.isfinite, values)):
+    if not all(abs(value) <= MOST for value in values):
         raise ValueError("it is not finite")
     if len(values) != 5 and (len(values) < 7 or len(values) % 2 == 0):
         raise ValueError("it is not a class and four numbers")
@@ -176,9 +187,14 @@ def _parsed(fields: list[str], classes: int) -> tuple[int, list[float]]:
 def _clips(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row["image"]: {"clip": row["clip"], "frame": int(row["frame"])} for row in csv.DictReader(file)
-                if row.get("image") and row.get("clip") and re.fullmatch(r"-?\d{1,9}", row.get("frame") or "")}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {row["image"]: {"clip": row["clip"], "frame": int(row["frame"])} for row in csv.DictReader(file)
+                    if row.get("image") and row.get("clip") and re.fullmatch(r"-?\d{1,9}", row.get("frame") or "")}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        # Without its clips frames of one could come to be on both sides of a split.
+        raise InputError(f"The table of clips cannot be read: {error}", where=path,
+                         fix="Correct it, or take it away") from error
 
 
 def write_yolo(images: ImageSet, folder: Path, parts: Mapping[str, str] | None = None) -> Path:
