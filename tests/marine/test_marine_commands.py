@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +228,19 @@ def test_predictions_are_written_as_a_table_and_drawn(place: Path, tmp_path: Pat
     assert set(table["category"]) <= {"lionfish", "sea star"} and set(table["priority"]) <= {"critical", "important"}
     with Image.open(tmp_path / "p.png") as picture:
         assert picture.width > 300
+
+
+def test_names_that_are_no_text_are_predicted_on_and_printed(place: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"a\xffb")
+    odd.mkdir()
+    shutil.copy(next((place / "images" / "images").iterdir()), odd / "c.jpg")
+    command = [sys.executable, "-m", "groundswell", "-q"]
+    told = subprocess.run([*command, "predict", place / "one.onnx", odd, "--out", odd / "p.json"], check=True,
+                          capture_output=True, text=True, env={**os.environ, "PYTHONUTF8": "1"})
+    assert "a\\udcffb/p.json" in told.stdout
+    found = json.loads((odd / "p.json").read_text())
+    assert [Path(row["image"]).parent.name for row in found["images"]] == ["a\\xffb"]
+    assert main(["-q", "marine", "organise", str(place / "images" / "images"), str(odd / "set")]) == 2
 
 
 def test_exported_weights_are_the_runs(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -76,6 +77,8 @@ def _complain(text: str) -> None:
 
 def run(arguments: list[str] | None = None) -> None:
     """Entry point. Exit status 0; 1 for a failure, 2 for bad input, 3 for a refused gate, 128 + n for a signal."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no text; on stderr that is so already
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(main(arguments))
 
 

@@ -152,6 +152,9 @@ def organise(inputs: Sequence[str | Path], out: str | Path, recipe: OrganiseReci
         BusyError: another process is making the same set.
     """
     recipe, out = recipe or OrganiseRecipe(), Path(out).resolve()
+    if shown(out) != str(out):
+        raise InputError("The folder's name is not UTF-8, and tables cannot be written there", where=shown(out),
+                         fix="Name another folder")
     if not inputs:
         raise InputError("Nothing to organise was named", fix="Name a COCO file or a folder")
     if not (out / FACTS).is_file() and out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import atomic_path, write_json
+from groundswell.core.files import atomic_path, shown, write_json
 from groundswell.core.progress import progress
 from groundswell.pipelines.marine.detecting import Found, OpenDetector, open_detector
 from groundswell.pipelines.marine.formats.listing import images_below
@@ -107,7 +107,7 @@ def _parts(files: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
 
 def _row(detector: OpenDetector, file: Path, image: NDArray[np.uint8], found: Found) -> dict[str, Any]:
     boxes, score, label = found
-    return {"image": str(file), "width": image.shape[1], "height": image.shape[0], "boxes": [
+    return {"image": shown(file), "width": image.shape[1], "height": image.shape[0], "boxes": [
         {"bbox": [round(float(v), 2) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1])],
          "category": detector.classes[k], "priority": detector.priority[k], "score": round(float(s), 5)}
         for box, s, k in zip(boxes, score, label, strict=True)]}
