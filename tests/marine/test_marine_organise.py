@@ -16,7 +16,7 @@ import pytest
 from marine_sets import CLASSES, picture, small_set
 
 from groundswell.core.errors import BusyError, InputError
-from groundswell.data.embeddings.writing import held
+from groundswell.core.locks import lock_file
 from groundswell.pipelines.marine import organise as module
 from groundswell.pipelines.marine.formats.coco import write_coco
 from groundswell.pipelines.marine.formats.listing import clip_and_frame
@@ -279,7 +279,7 @@ def test_another_table_or_changed_originals_are_not_answered_with_the_old_set(tm
 
 def test_two_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     _coco(tmp_path / "in")
-    with held(tmp_path / ".out.organising.lock"), pytest.raises(BusyError, match="Another process is making this set"):
+    with lock_file(tmp_path / ".out.organising.lock"), pytest.raises(BusyError, match="Another process is making this"):
         organise([tmp_path / "in"], tmp_path / "out", quiet=True)
     assert len(organise([tmp_path / "in"], tmp_path / "out", quiet=True).images) == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]

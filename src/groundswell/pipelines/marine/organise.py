@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +18,8 @@ import numpy as np
 
 from groundswell.core.errors import BusyError, InputError
 from groundswell.core.files import read_json, shown, write_json
+from groundswell.core.locks import lock_file
 from groundswell.core.progress import progress, say
-from groundswell.data.embeddings.writing import held
 from groundswell.pipelines.marine.formats.coco import read_coco
 from groundswell.pipelines.marine.formats.folder import read_folder
 from groundswell.pipelines.marine.formats.listing import Listing
@@ -162,14 +162,28 @@ def organise(inputs: Sequence[str | Path], out: str | Path, recipe: OrganiseReci
     table = species if isinstance(species, SpeciesTable) else load_species(species)
     listings = [read_input(Path(path), kind) for path in inputs]
     todo = plan(listings, recipe)
+    stamps = {one.name: stamp_of(one, recipe) for one in todo}
     asked = {"inputs": [str(Path(path).resolve()) for path in inputs], "recipe": recipe.model_dump(mode="json"),
-             "digest": _digest(listings, todo, recipe, table)}
+             "digest": _digest(listings, todo, stamps, table)}
     there = _there(out, asked)
     if there is not None:
         return there
     aside = out.parent / f".{out.name}.organising"
     with _alone(aside, out):
-        return _there(out, asked) or _organise(listings, todo, recipe, table, asked, aside, out, workers, quiet=quiet)
+        work = _Work(listings, todo, stamps, recipe, table, asked)
+        return _there(out, asked) or _organise(work, aside, out, workers, quiet=quiet)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A set that is to be made: of what, of each image its :func:`stamp_of` by name, and how the report calls it."""
+
+    listings: Sequence[Listing]
+    todo: list[Planned]
+    stamps: Mapping[str, str]
+    recipe: OrganiseRecipe
+    table: SpeciesTable
+    asked: dict[str, Any]
 
 
 def _there(out: Path, asked: dict[str, Any]) -> Organised | None:
@@ -187,14 +201,15 @@ def _there(out: Path, asked: dict[str, Any]) -> Organised | None:
     return Organised(ImageSet.open(out), report)
 
 
-def _digest(listings: Sequence[Listing], todo: Sequence[Planned], recipe: OrganiseRecipe, table: SpeciesTable) -> str:
+def _digest(listings: Sequence[Listing], todo: Sequence[Planned], stamps: Mapping[str, str],
+            table: SpeciesTable) -> str:
     """Of all that a set depends on but its recipe: images as they lie there, what is said of them, and the species."""
     digest = hashlib.blake2b(digest_size=16)
     for listing in listings:
         digest.update(json.dumps([listing.form, listing.classes]).encode())
     for one in todo:
         item = one.item
-        digest.update(json.dumps([one.name, stamp_of(one, recipe), one.clip, one.frame, item.annotated, item.incomplete,
+        digest.update(json.dumps([one.name, stamps[one.name], one.clip, one.frame, item.annotated, item.incomplete,
                                   {key: str(value) for key, value in sorted(item.facts.items())}]).encode())
         for values in (item.boxes, item.label, item.crowd, item.track):
             digest.update(np.ascontiguousarray(values).tobytes())
@@ -216,24 +231,23 @@ def _alone(aside: Path, out: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"Cannot write here: {error.strerror}", where=aside.parent,
                          fix="Choose a folder that exists and can be written to") from error
-    with contextlib.ExitStack() as stack:
+    with lock_file(lock) as (mine, holder):
+        if not mine:
+            raise BusyError(f"Another process is making this set of images ({holder})", where=out,
+                            fix="Wait for it, or stop it; what it has finished is kept")
         try:
-            stack.enter_context(held(lock))
-        except BusyError as error:
-            raise BusyError("Another process is making this set of images", where=out,
-                            fix="Wait for it, or stop it; what it has finished is kept") from error
-        stack.callback(lock.unlink, missing_ok=True)  # before it is let go of
-        yield
+            yield
+        finally:
+            lock.unlink(missing_ok=True)  # before it is let go of
 
 
-def _organise(listings: Sequence[Listing], todo: list[Planned], recipe: OrganiseRecipe, table: SpeciesTable,
-              asked: dict[str, Any], aside: Path, out: Path, workers: int, *, quiet: bool) -> Organised:
-    done = _make_files(todo, recipe, aside, workers, quiet=quiet)
-    gathering = Gathering(listings, recipe)
-    for one in todo:
+def _organise(work: _Work, aside: Path, out: Path, workers: int, *, quiet: bool) -> Organised:
+    done = _make_files(work, aside, workers, quiet=quiet)
+    gathering = Gathering(work.listings, work.recipe)
+    for one in work.todo:
         gathering.add(one, done[one.name], aside)
     try:
-        report = gathering.write(aside, table, asked)
+        report = gathering.write(aside, work.table, work.asked)
     except InputError:  # no image is left: going on later would find none either
         shutil.rmtree(aside)
         raise
@@ -245,22 +259,21 @@ def _organise(listings: Sequence[Listing], todo: list[Planned], recipe: Organise
     return Organised(ImageSet.open(out), report)
 
 
-def _make_files(todo: list[Planned], recipe: OrganiseRecipe, aside: Path, workers: int, *,
-                quiet: bool) -> dict[str, Done]:
+def _make_files(work: _Work, aside: Path, workers: int, *, quiet: bool) -> dict[str, Done]:
     """Every image's file, in ``aside``; those that an earlier process finished are taken as they are."""
     try:
         (aside / FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"Cannot write here: {error.strerror}", where=aside.parent,
                          fix="Choose a folder that exists and can be written to") from error
-    done = _journal(aside, {one.name: stamp_of(one, recipe) for one in todo})
-    left = [one for one in todo if one.name not in done]
+    done = _journal(aside, work.stamps)
+    left = [one for one in work.todo if one.name not in done]
     with (aside / _JOURNAL).open("w", encoding="utf-8") as journal, ThreadPoolExecutor(max(1, workers)) as threads, \
-            progress(len(todo), "Organising", "images", done=len(done), quiet=quiet) as bar:
+            progress(len(work.todo), "Organising", "images", done=len(done), quiet=quiet) as bar:
         journal.writelines(one.line() for one in done.values())
         journal.flush()
         try:
-            for made in threads.map(partial(make_file, recipe=recipe, folder=aside), left):
+            for made in threads.map(partial(make_file, recipe=work.recipe, folder=aside), left):
                 done[made.name] = made
                 journal.write(made.line())
                 journal.flush()
@@ -275,7 +288,7 @@ def _make_files(todo: list[Planned], recipe: OrganiseRecipe, aside: Path, worker
     return done
 
 
-def _journal(aside: Path, stamps: dict[str, str]) -> dict[str, Done]:
+def _journal(aside: Path, stamps: Mapping[str, str]) -> dict[str, Done]:
     found: dict[str, Done] = {}
     path = aside / _JOURNAL
     for line in path.read_text("utf-8").splitlines() if path.is_file() else ():

@@ -224,5 +224,4 @@ def part_named(path: Path) -> str:
         if last.lower() in PARTS:
             return last
         path = path.parent
-    inside = path.resolve().relative_to(collection_of(path))
-    return next((part for part in inside.parts if part.lower() in PARTS), "")
+    return part_of((path.resolve().relative_to(collection_of(path)) / "any").as_posix())
