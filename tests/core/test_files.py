@@ -141,13 +141,38 @@ def test_a_folder_that_a_kill_between_two_steps_took_its_name_comes_back(tmp_pat
 
 
 def test_a_folder_that_had_given_way_when_the_kill_came_stays_away(tmp_path: Path) -> None:
-    _old_folder(tmp_path / ".made-x1.part").rename(tmp_path / "old")
-    (tmp_path / ".made-x1.part").mkdir()
-    (tmp_path / "old").rename(tmp_path / ".made-x1.part" / "old")
+    _old_folder(tmp_path / ".made-abcd_123.part").rename(tmp_path / "old")
+    (tmp_path / ".made-abcd_123.part").mkdir()
+    (tmp_path / "old").rename(tmp_path / ".made-abcd_123.part" / "old")
     with atomic_folder(tmp_path / "made") as folder:
         assert not (tmp_path / "made").exists()
         write_text(folder / "mark", "new")
     assert (tmp_path / "made" / "mark").read_text() == "new"
+
+
+def test_what_a_killed_call_began_is_removed_by_the_next_and_a_living_ones_work_is_not(tmp_path: Path) -> None:
+    dead, other = tmp_path / ".made-abcd_123.part", tmp_path / ".made-2-abcd_123.part"
+    for aside in (dead, other):
+        (aside / "new").mkdir(parents=True)
+        (aside / "new" / "half").write_text("half")
+        os.utime(aside, (0, 0))
+    with atomic_folder(tmp_path / "made") as first:
+        os.utime(first.parent, (0, 0))
+        assert not dead.exists() and other.exists()
+        with pytest.raises(RuntimeError), atomic_folder(tmp_path / "made") as second:
+            write_text(second / "mark", "second")
+            raise RuntimeError
+        write_text(first / "mark", "first")
+    assert (tmp_path / "made" / "mark").read_text() == "first"
+    assert sorted(os.listdir(tmp_path)) == [other.name, "made"]
+
+
+def test_a_folder_is_not_given_what_a_name_that_begins_alike_lost(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / ".made-2-abcd_123.part" / name).mkdir(parents=True)
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "made"):
+        assert not (tmp_path / "made").exists()
+        raise RuntimeError
 
 
 def test_ctrl_c_between_two_steps_brings_the_old_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import glob
+import fcntl
 import json
 import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Halves of surrogate pairs that do not stand for a byte of a file's name."""
 _NAME_BYTES, _PATH_BYTES = 255, 4095
 """Longest name and longest path of a file; the system fails at the first touch of longer ones."""
+_YOUNG_S = 60.0
 
 
 def is_full(error: BaseException) -> bool:
@@ -88,7 +90,8 @@ def atomic_folder(path: Path, *, replaces: str = "") -> Iterator[Path]:
     """Yield an empty folder beside ``path`` that takes its place when the block ends without an error, or vanishes.
 
     A kill leaves either the old folder or the new one. Where the system cannot exchange two folders in one step and the
-    kill falls between two, the next call for ``path`` brings the old one back.
+    kill falls between two, the next call for ``path`` brings the old one back. That call also removes what killed ones
+    had begun to write.
 
     Args:
         path: the folder; new, or empty.
@@ -100,6 +103,7 @@ def atomic_folder(path: Path, *, replaces: str = "") -> Iterator[Path]:
     """
     path = Path(path)
     _bring_back(path)
+    _sweep(path)
     taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
     if taken and not (replaces and (path / replaces).is_file()):
         raise InputError("There is something here already", where=path, fix="Name another folder, or remove this one")
@@ -109,7 +113,10 @@ def atomic_folder(path: Path, *, replaces: str = "") -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"Cannot write here: {error.strerror}", where=path.parent,
                          fix="Choose a folder that exists and can be written to") from error
+    descriptor = os.open(aside, os.O_RDONLY)
     try:
+        with contextlib.suppress(OSError):  # a file system without locks: nobody will take it for left behind either
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         new = aside / "new"
         new.mkdir()
         yield new
@@ -126,6 +133,7 @@ def atomic_folder(path: Path, *, replaces: str = "") -> Iterator[Path]:
     finally:
         if path.exists() or not (aside / "old").exists():  # else it holds the only copy
             shutil.rmtree(aside, ignore_errors=True)
+        os.close(descriptor)
 
 
 def _exchanged(one: Path, other: Path) -> bool:
@@ -152,14 +160,37 @@ def _put(new: Path, path: Path, old: Path, *, taken: bool) -> None:
 
 def _bring_back(path: Path) -> None:
     """Give ``path`` the folder back that a kill between the two steps of :func:`_put` left without its name."""
-    if os.path.lexists(path) or not path.parent.is_dir():
+    if os.path.lexists(path):
         return
-    for aside in path.parent.glob(f".{glob.escape(path.name)}-*.part"):
+    for aside in _asides(path):
         # With no new folder beside it, the old one had given way already and was being removed.
         if (aside / "old").is_dir() and (aside / "new").is_dir():
             with contextlib.suppress(OSError):
                 os.replace(aside / "old", path)
             return
+
+
+def _asides(path: Path) -> list[Path]:
+    """Folders beside ``path`` in which calls for it, and for no name that begins alike, have made it."""
+    own = re.compile(re.escape(f".{path.name}-") + r"[a-z0-9_]{8}\.part")  # as tempfile names them
+    if not path.parent.is_dir():
+        return []
+    return [entry for entry in sorted(path.parent.iterdir()) if own.fullmatch(entry.name) and entry.is_dir()]
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed calls for ``path`` left; not what a living one works in, nor an only copy."""
+    for aside in _asides(path):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(aside, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                if time.time() - os.fstat(descriptor).st_mtime < _YOUNG_S:  # it may be about to be locked
+                    continue
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.exists() or not ((aside / "old").is_dir() and (aside / "new").is_dir()):
+                    shutil.rmtree(aside, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 def _umask() -> int:
