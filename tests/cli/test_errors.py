@@ -294,6 +294,13 @@ def test_a_run_goes_back_to_a_checkpoint_that_is_named(place: Path, tmp_path: Pa
     assert "of use no more" in refused(capsys, ["resume", str(run.path), "--checkpoint", str(first)])
 
 
+@pytest.mark.parametrize("name", ["chain.yaml", "study.yaml"])
+def test_a_checkpoint_is_of_one_run_and_not_of_several(name: str, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / name).write_text("")
+    said = refused(capsys, ["resume", str(tmp_path), "--checkpoint", "a.ckpt"])
+    assert "holds several" in said and f"groundswell runs {tmp_path}" in said
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_training_that_is_stopped_can_be_gone_on_with(
         number: signal.Signals, status: int, place: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A study that is killed goes on where it was: the same command, nothing done twice, the same numbers at the end."""
+"""A study that is killed goes on where it was: resume, nothing done twice, the same numbers at the end."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_killed_study_goes_on_and_ends_as_an_uninterrupted_one(tmp_path, monke
     kill_after(2, command(data, killed), killed)
     before = ended(killed)
     assert 2 <= len(before) < 5 and not (killed / "study.json").exists()
-    assert main(command(data, killed)) == 0
+    assert main(["--quiet", "resume", str(killed)]) == 0
     after = ended(killed)
     assert len(after) == 5
     assert {name: after[name] for name in before} == before  # what was done is not done again

@@ -186,7 +186,7 @@ def test_a_stage_that_fails_stops_the_chain_and_the_next_call_goes_on_with_it(
     finally:
         image.write_bytes(content)
     assert not (out / "calibrate" / "stage.json").exists()
-    assert main(["-q", "marine", "pipeline", *words]) == 0
+    assert main(["-q", "resume", str(out)]) == 0
     assert "7 of 7 stages are done" in capsys.readouterr().out
     ours, theirs = ({name: value for name, value in same(folder).items() if name.startswith(("fuse", "calibrate"))}
                     for folder in (out, whole))

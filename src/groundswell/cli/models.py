@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from groundswell.core.errors import InputError
 from groundswell.core.files import read_json
-from groundswell.core.recipe import recipe_pipeline
-from groundswell.core.registry import Pipeline, get_pipeline
+from groundswell.core.registry import Pipeline, get_pipeline, series_in
 from groundswell.core.run import RunFolder, find_runs
 
 if TYPE_CHECKING:
@@ -24,8 +23,8 @@ def pipeline_of_model(model: Path) -> Pipeline:
     if model.is_dir():
         if (model / "ensemble.json").is_file():
             return pipeline_of_model(model / "ensemble.json")
-        if (model / "chain.yaml").is_file():  # several runs, one after another
-            return get_pipeline(recipe_pipeline(model / "chain.yaml"))
+        if (series := series_in(model)) is not None:
+            return series[0]
         return get_pipeline(RunFolder.open(model).pipeline)
     if model.suffix == ".onnx" and model.is_file():
         from groundswell.deploy.artifact import Artifact

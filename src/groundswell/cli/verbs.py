@@ -86,13 +86,23 @@ def resume(
     checkpoint: Annotated[Path | None, typer.Option(help="Go back to this checkpoint of the run instead of the last "
                                                          "one; what came after it is taken back.")] = None,
 ) -> None:
-    """Go on with a run that was interrupted: nothing finished is done again.
+    """Go on with a run, a chain or a study that was interrupted: nothing finished is done again.
 
     Example: groundswell resume runs/first
     """
+    from groundswell.core.errors import InputError
+    from groundswell.core.registry import series_in
     from groundswell.core.run import RunFolder
     from groundswell.pipelines.workflow import train_run
 
+    series = series_in(run)
+    if series is not None:
+        pipeline, recipe, verb = series
+        if checkpoint is not None:
+            raise InputError("A checkpoint belongs to one run, and this folder holds several", where=run,
+                             fix=f"Name the run: 'groundswell runs {run}' lists them")
+        pipeline.step(verb)(str(recipe), out=run)
+        return
     found = RunFolder.open(run)
     train_run(found, checkpoint=checkpoint)
     print(f"Trained. Next: groundswell evaluate {run}")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from groundswell.core.errors import InputError
@@ -28,6 +29,8 @@ class Pipeline:
         steps: the pipeline's own verbs in the order one takes them, each a function of that name in ``steps.py``
             (``-`` for ``_``).
         extras: the optional dependencies it can use.
+        series: for each kind of folder that holds several runs, the file in it that is its recipe, and the verb that
+            begins one and goes on with it.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Pipeline:
     recipe: str
     steps: tuple[str, ...]
     extras: tuple[str, ...] = ()
+    series: tuple[tuple[str, str], ...] = ()
 
     def recipe_class(self) -> type[Any]:
         """The pydantic model of this pipeline's recipes."""
@@ -64,6 +68,15 @@ def discover() -> dict[str, Pipeline]:
         pipeline = point.load()
         found.setdefault(pipeline.name, pipeline)
     return found
+
+
+def series_in(folder: Path) -> tuple[Pipeline, Path, str] | None:
+    """The pipeline, the recipe and the verb of the runs that a folder holds several of; None if it does not."""
+    for pipeline in discover().values():
+        for name, verb in pipeline.series:
+            if (folder / name).is_file():
+                return pipeline, folder / name, verb
+    return None
 
 
 def get_pipeline(name: str) -> Pipeline:

@@ -14,6 +14,7 @@ PIPELINE = Pipeline(
     recipe="GeomagRecipe",
     steps=("build", "simulate", "analyze", "split", "train", "study", "figures"),
     extras=("geomag", "cluster", "export"),
+    series=(("study.yaml", "study"),),
 )
 
 _MODULES = {

@@ -13,4 +13,5 @@ PIPELINE = Pipeline(
            "pretrain", "probe", "train", "select", "import", "mine", "fuse", "calibrate", "pipeline", "track", "budget",
            "deploy"),
     extras=("marine", "yolo", "export"),
+    series=(("chain.yaml", "pipeline"),),
 )
