@@ -16,7 +16,7 @@ from published_files import SHAPE, WIDTH, hub_folder
 
 from groundswell.core import optional
 from groundswell.core.errors import BusyError, FailureError, InputError, MissingExtraError
-from groundswell.data.embeddings.writing import held
+from groundswell.core.locks import held
 from groundswell.pipelines.biodiversity.download import download_dataset
 from groundswell.pipelines.biodiversity.importing import import_dataset
 

@@ -27,8 +27,9 @@ from published_files import (
 )
 
 from groundswell.core.errors import BusyError, FailureError, InputError
+from groundswell.core.locks import held
 from groundswell.data.embeddings.store import EmbeddingStore
-from groundswell.data.embeddings.writing import TableWriter, held
+from groundswell.data.embeddings.writing import TableWriter
 from groundswell.pipelines.biodiversity import importing
 from groundswell.pipelines.biodiversity.batch import get_training_batch
 from groundswell.pipelines.biodiversity.importing import import_dataset

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from groundswell.core.errors import BusyError, FailureError, InputError
+from groundswell.core.locks import held
 from groundswell.data.embeddings.reading import TableReader
 from groundswell.data.embeddings.spec import TableSpec
 from groundswell.data.embeddings.store import EmbeddingStore
-from groundswell.data.embeddings.writing import TableWriter, held
+from groundswell.data.embeddings.writing import TableWriter
 from groundswell.pipelines.biodiversity import pooling
 from groundswell.pipelines.biodiversity.pooling import TABLES, pool_store, pooled
 

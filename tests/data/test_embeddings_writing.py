@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from groundswell.core import locks
 from groundswell.core.errors import BusyError, FailureError, InputError
 from groundswell.data.embeddings import store as store_module
 from groundswell.data.embeddings import writing
@@ -141,7 +142,7 @@ def test_rows_that_do_not_go_with_the_table_are_refused(tmp_path, ids, rows, mis
 def test_two_writers_of_a_table_are_one_too_many_but_two_tables_are_written_at_once(tmp_path):
     store = EmbeddingStore.create(tmp_path / "s")
     with store.writer(SPEC) as one, store.writer(TableSpec("other", (5,))) as two:
-        with pytest.raises(BusyError, match="Another writer"), EmbeddingStore.open(store.path).writer(SPEC):
+        with pytest.raises(BusyError, match="Another process"), EmbeddingStore.open(store.path).writer(SPEC):
             pass
         threads = [threading.Thread(target=lambda w=w, i=i: [w.add(IDS[k:k + 1], ROWS[k:k + 1]) or w.flush()
                                                              for k in range(i, 12)]) for i, w in enumerate((one, two))]
@@ -253,7 +254,7 @@ def test_a_folder_that_cannot_be_written_to_is_said_so(tmp_path, monkeypatch):
     def refused(*args):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(writing.os, "open", refused)
+    monkeypatch.setattr(locks.os, "open", refused)
     with pytest.raises(InputError, match="Cannot write here: Permission denied"), store.writer(SPEC):
         pass
 

@@ -17,7 +17,7 @@ from file_server import FileServer
 from marine_sets import picture
 
 from groundswell.core.errors import BusyError, FailureError, InputError, MissingExtraError
-from groundswell.data.embeddings.writing import held
+from groundswell.core.locks import held
 from groundswell.pipelines.marine.acquire import fathomnet as module
 from groundswell.pipelines.marine.acquire.fathomnet import OUTSIDE, PATIENCE, download_fathomnet
 from groundswell.pipelines.marine.acquire.web import Patience

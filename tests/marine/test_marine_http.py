@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from groundswell.core.errors import BusyError, FailureError, InputError
-from groundswell.data.embeddings.writing import held
+from groundswell.core.locks import held
 from groundswell.pipelines.marine.acquire.http import download
 from groundswell.pipelines.marine.acquire.web import Patience, Stopped
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from groundswell.core.errors import InputError
+from groundswell.core.errors import BusyError, InputError
 from groundswell.core.progress import say
 
 CANNOT = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.ESTALE, errno.EIO})
@@ -46,6 +46,28 @@ def lock_file(path: Path) -> Iterator[tuple[bool, str]]:
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
         yield True, ""
+
+
+@contextlib.contextmanager
+def held(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold ``path``, which is made if need be and whose content stays as it is, or do not begin.
+
+    Args:
+        path: the file; it may be the very one that is written.
+        wait: until another process lets go of it.
+
+    Raises:
+        BusyError: another process holds it, and ``wait`` is off.
+        InputError: the file cannot be made.
+    """
+    with contextlib.ExitStack() as stack:
+        descriptor = _opened(path, stack)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise BusyError("Another process writes here", where=path.parent,
+                            fix="Wait for it, or stop it; what it has finished stays") from error
+        yield
 
 
 def _opened(path: Path, stack: contextlib.ExitStack) -> int:

@@ -10,9 +10,9 @@ from typing import Any
 
 from groundswell.core.errors import InputError
 from groundswell.core.files import inside, read_json, write_json
+from groundswell.core.locks import held
 from groundswell.data.embeddings.manifest import NAME, TableManifest
 from groundswell.data.embeddings.spec import TableSpec
-from groundswell.data.embeddings.writing import held
 
 FORMAT = "groundswell embeddings 1"
 

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_path, inside
+from groundswell.core.locks import held
 from groundswell.core.progress import progress
 from groundswell.data.embeddings.listing import changing, create_listing, read_listing, read_manifests
 from groundswell.data.embeddings.manifest import NAME, TableManifest
 from groundswell.data.embeddings.reading import Missing, TableReader, whole_numbers
 from groundswell.data.embeddings.spec import TableSpec
-from groundswell.data.embeddings.writing import TableWriter, held
+from groundswell.data.embeddings.writing import TableWriter
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from groundswell.core.errors import BusyError, InputError
+from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_path
 from groundswell.data.embeddings.manifest import Part, TableManifest
 from groundswell.data.embeddings.precision import Rounding, encode
@@ -22,30 +19,6 @@ PART_BYTES = 512 << 20
 """Length of a part unless a number of rows is asked for; a part is collected in memory before it is written."""
 WRITE_BYTES = 16 << 20
 BFLOAT16_NAN = 0x7FC0
-
-
-@contextlib.contextmanager
-def held(lock: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold a lock file for this process; the system lets go of it even after kill -9.
-
-    Raises:
-        BusyError: another writer holds it, and ``wait`` is off.
-        InputError: the folder cannot be written to.
-    """
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise InputError(f"Cannot write here: {error.strerror}", where=lock.parent,
-                         fix="Choose a folder that can be written to") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise BusyError("Another writer appends to this table", where=lock.parent,
-                            fix="Wait for it, or stop it; what it has finished stays") from error
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def some(ids: NDArray[np.int64]) -> str:

@@ -18,9 +18,9 @@ from typing import Any
 
 from groundswell.core.errors import BusyError, FailureError, InputError
 from groundswell.core.files import free_gib, inside, is_full
+from groundswell.core.locks import held
 from groundswell.core.optional import require
 from groundswell.core.progress import progress
-from groundswell.data.embeddings.writing import held
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 WORKERS = 4

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from groundswell.core.errors import BusyError, FailureError, InputError
 from groundswell.core.files import free_gib
+from groundswell.core.locks import held
 from groundswell.core.progress import progress
 from groundswell.data.embeddings.spec import TableSpec
 from groundswell.data.embeddings.store import EmbeddingStore
-from groundswell.data.embeddings.writing import held
 from groundswell.pipelines.biodiversity.published_layouts import BLOCK_BYTES, VisionVectors
 from groundswell.pipelines.biodiversity.published_sources import Published, species_vectors
 

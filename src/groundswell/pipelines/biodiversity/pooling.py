@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from groundswell.core.errors import BusyError, FailureError, InputError
 from groundswell.core.files import free_gib
+from groundswell.core.locks import held
 from groundswell.core.progress import progress
 from groundswell.data.embeddings.manifest import TableManifest
 from groundswell.data.embeddings.reading import TableReader
 from groundswell.data.embeddings.spec import TableSpec
 from groundswell.data.embeddings.store import EmbeddingStore
-from groundswell.data.embeddings.writing import TableWriter, held
+from groundswell.data.embeddings.writing import TableWriter
 
 SOURCE = "vision"
 TABLES = ("vision_mean", "vision_temporal", "vision_grid")

@@ -15,8 +15,8 @@ import numpy as np
 from groundswell.core.boxes import area, clipped, from_corner_and_size
 from groundswell.core.errors import BusyError, FailureError, InputError
 from groundswell.core.files import read_json, write_json
+from groundswell.core.locks import held
 from groundswell.core.progress import progress
-from groundswell.data.embeddings.writing import held
 from groundswell.pipelines.marine.acquire.fathomnet_api import Answer, FathomNet, Record
 from groundswell.pipelines.marine.acquire.fetching import Fetched, Fetching
 from groundswell.pipelines.marine.acquire.web import Patience

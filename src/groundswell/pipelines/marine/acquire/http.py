@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from groundswell.core.errors import BusyError, FailureError, InputError
 from groundswell.core.files import free_gib, is_full, write_json
-from groundswell.data.embeddings.writing import held
+from groundswell.core.locks import held
 from groundswell.pipelines.marine.acquire.web import LATER, LEAP, SLOWEST, Patience, Stopped, opener, plain_address
 
 BLOCK = 1 << 18
