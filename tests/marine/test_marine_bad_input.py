@@ -19,7 +19,7 @@ from exchange_files import as_coco, zipped
 from marine_sets import picture
 
 from groundswell.cli.main import main
-from groundswell.pipelines.marine.detecting import ENSEMBLE
+from groundswell.pipelines.marine.detecting import ENSEMBLE, open_detector
 from groundswell.pipelines.marine.image_files import encode
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.simulate.simulating import simulate_set
@@ -515,6 +515,23 @@ def test_runs_that_do_not_go_together_are_not_fused(made: Path, tmp_path: Path, 
         told = refused(capsys, "marine", verb, tmp_path / "one", "--out", tmp_path / "deep" / "er" / "out")
         assert "--out" in told and str(tmp_path) in told
     assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
+
+
+def test_an_ensemble_takes_no_run_s_place(made: Path, tmp_path: Path, capsys: Capture) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(made / "run", tmp_path / name)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for verb in ("fuse", "calibrate"):
+        for out in ("one", "two"):
+            told = refused(capsys, "marine", verb, tmp_path / "one", "--out", tmp_path / out)
+            assert "would be lost" in told and f"--out {tmp_path / out}" in told
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_member_s_folder_with_an_ensemble_in_it_is_a_run(made: Path, tmp_path: Path) -> None:
+    path = ensemble(made, tmp_path)
+    shutil.copy(path, tmp_path / "run" / ENSEMBLE)  # as an earlier version wrote it there
+    assert open_detector(path).classes == open_detector(made / "run").classes
 
 
 # -- recordings --------------------------------------------------------------------------------------------------------
