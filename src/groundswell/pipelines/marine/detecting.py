@@ -225,6 +225,9 @@ def _put_together(path: Path, facts: dict[str, Any], device: str) -> OpenDetecto
         if other.classes != first.classes or other.size != first.size:
             raise InputError("The members of this ensemble tell different classes apart, or look at different sizes",
                              where=path)
+        if (other.prepare, other.correction) != (first.prepare, first.correction):
+            raise InputError("The members of this ensemble learnt from images that were corrected in different ways",
+                             where=path, fix="Fuse runs that were trained on the same input")
     if len(facts["thresholds"]) != len(first.classes):
         raise InputError(f"The ensemble has {len(facts['thresholds'])} thresholds for {len(first.classes)} classes",
                          where=path, fix="Fuse or calibrate again")

@@ -85,8 +85,8 @@ def told(difference: Estimate, beside: str, begins: str) -> str:
 
 
 def check_place(members: Members, folder: Path) -> None:
-    """See that an ensemble in ``folder`` can name its members, which lie below the folder that it lies in, and takes the
-    place of nothing else: its predictions are called as those of a run.
+    """See that an ensemble in ``folder`` can name its members, which lie below the folder that it lies in, and takes
+    no run's place: its predictions are called as those of a run.
 
     Raises:
         InputError: one does not, or the folder is that of a run or of a chain.
