@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scripted_detector import CLASSES, IDS, SIZE, Scripted, looker_of, pool_of, taught, wrong_boxes
 
 from groundswell.core.errors import InputError
+from groundswell.core.recipe import build_recipe
 from groundswell.core.run import RunFolder
 from groundswell.pipelines.marine.images import ImageSet, ImageWriter
 from groundswell.pipelines.marine.recipe import DetectRecipe, SelectRecipe
@@ -285,12 +286,12 @@ def test_the_page_stands_alone_and_the_package_has_no_boxes(tmp_path: Path) -> N
 # -- bad input ---------------------------------------------------------------------------------------------------------
 
 def test_bad_input_is_refused_in_one_paragraph(tmp_path: Path) -> None:
-    done, pool = pool_of(tmp_path / "done", 2, annotated=(0, 1)), pool_of(tmp_path / "pool", 2)
+    done = pool_of(tmp_path / "done", 2, annotated=(0, 1))
     looker = Scripted(answers(2)).looker()
     with pytest.raises(InputError, match="Every image of the pool is annotated"):
         choose_images(looker, done, recipe_of(1), tmp_path / "out")
     with pytest.raises(InputError, match="smaller to a larger"):
-        choose_images(looker, pool, SelectRecipe(band=(0.7, 0.3)), tmp_path / "out")
+        build_recipe(SelectRecipe, {"band": (0.7, 0.3)})
     assert not (tmp_path / "out").exists()
 
 

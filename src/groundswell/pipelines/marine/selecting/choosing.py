@@ -68,9 +68,6 @@ def choose_images(looker: Looker, pool: ImageSet, recipe: SelectRecipe, out: Pat
     if not names:
         raise InputError("Every image of the pool is annotated: there is nothing to choose from", where=pool.path,
                          fix="Name a set with images that are not annotated")
-    if recipe.band[0] > recipe.band[1] or recipe.band[0] < 0 or recipe.band[1] > 1:
-        raise InputError(f"The band of uncertain scores goes from a smaller to a larger score, 0 to 1, not from "
-                         f"{recipe.band[0]:g} to {recipe.band[1]:g}", where="select.band")
     out.mkdir(parents=True, exist_ok=True)
     with RunFolder(out).lock():
         found, refused = score_pool(looker, pool, names, recipe.band, out, quiet=quiet)
