@@ -18,7 +18,10 @@ from groundswell.core.errors import InputError
 from groundswell.core.recipe import build_recipe
 from groundswell.core.run import RunFolder
 from groundswell.pipelines.marine.images import ImageSet, ImageWriter
+from groundswell.pipelines.marine.prepare.recipe import PrepareRecipe
+from groundswell.pipelines.marine.prepare.underwater import underwater
 from groundswell.pipelines.marine.recipe import DetectRecipe, SelectRecipe
+from groundswell.pipelines.marine.selecting import choosing
 from groundswell.pipelines.marine.selecting.choosing import choose_images, select_images
 from groundswell.pipelines.marine.selecting.diversity import clusters_of, deal
 from groundswell.pipelines.marine.selecting.uncertainty import (
@@ -281,6 +284,15 @@ def test_the_page_stands_alone_and_the_package_has_no_boxes(tmp_path: Path) -> N
         coco = json.loads(package.read("annotations.json"))
     assert coco["annotations"] == []
     assert [Path(one["file_name"]).stem for one in coco["images"]] == chosen(tmp_path / "out")
+
+
+def test_a_pool_is_corrected_as_the_set_was_that_the_run_learnt_from(tmp_path: Path) -> None:
+    pool = pool_of(tmp_path / "pool", 1)
+    image, told = pool.read("image00"), PrepareRecipe(strength=0.3, omega=0.0, clip=0.0)
+    facts = {"prepare": True, "correction": told.model_dump(mode="json")}
+    assert np.array_equal(choosing._preparation(facts, pool)(image), underwater(image, told))
+    assert not np.array_equal(underwater(image, told), underwater(image))
+    assert choosing._preparation({**facts, "prepare": False}, pool) is None
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------------
