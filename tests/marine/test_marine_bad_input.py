@@ -573,6 +573,24 @@ def test_an_ensemble_takes_no_run_s_place(made: Path, tmp_path: Path, capsys: Ca
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_a_division_takes_no_run_s_place(made: Path, tmp_path: Path, capsys: Capture) -> None:
+    run = shutil.copytree(made / "run", tmp_path / "run")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    told = said(capsys, "marine", "split", made / "images", *sets("split.seed=5"), "--out", run)[1]
+    assert "the division it was trained with" in told and f"--out {run}" in told
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert main(["-q", "marine", "split", str(made / "images"), "--out", str(tmp_path / "new")]) == 0
+
+
+def test_coco_is_written_over_nothing(made: Path, tmp_path: Path, capsys: Capture) -> None:
+    images = shutil.copytree(made / "images", tmp_path / "images")
+    (tmp_path / "drawn.json").write_text("{}")
+    for out in (images / "images.json", tmp_path / "drawn.json"):
+        assert "something here already" in refused(capsys, "marine", "convert", images, out)
+    assert (tmp_path / "drawn.json").read_text() == "{}"
+    assert ImageSet.open(images).fingerprint() == ImageSet.open(made / "images").fingerprint()
+
+
 def test_a_member_s_folder_with_an_ensemble_in_it_is_a_run(made: Path, tmp_path: Path) -> None:
     path = ensemble(made, tmp_path)
     shutil.copy(path, tmp_path / "run" / ENSEMBLE)  # as an earlier version wrote it there
