@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from groundswell.core.recipe import build_recipe
 from groundswell.core.run import RunFolder
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.recipe import MarineRecipe
-from groundswell.pipelines.workflow import start_run, workflow_of
+from groundswell.pipelines.workflow import load_task, start_run, workflow_of
 from groundswell.splits.manifest import TRAIN
 from groundswell.train.weights import BEST, read_weights, write_weights
 
@@ -79,3 +80,12 @@ def test_each_fold_starts_from_the_fold_that_did_not_learn_from_its_test(images:
     first = run_of(recipe_of(images, **FOLDS), tmp_path / "first")
     assert [started(recipe_of(images, first.path, **FOLDS), fold) for fold in (0, 1)] == [1, 2]
     assert len(set(read_weights(first.fold_path(1) / BEST)[0])) > 50
+
+
+def test_a_trained_run_asks_no_more_what_it_started_from(images: ImageSet, tmp_path: Path) -> None:
+    first = run_of(recipe_of(images), tmp_path / "first")
+    second = run_of(recipe_of(images, first.path), tmp_path / "second")
+    shutil.rmtree(first.path)
+    run_of(recipe_of(images, seed=6), tmp_path / "first")  # another one, which learnt from what the second is judged by
+    task: Any = load_task(second.path, "marine", 0)[2]
+    assert all(torch.equal(value, torch.ones_like(value)) for value in task.engine.state_dict().values())

@@ -82,6 +82,11 @@ class Workflow(ABC):
     def task(self, recipe: Any, archive: Archive, rows: NDArray[np.int64]) -> Task:
         """A freshly initialised task; class weights and the like come from the training ``rows`` alone."""
 
+    def trained(self, archive: Archive) -> Archive:
+        """The archive for a task whose weights are known: without what they were once to start from, which may be gone
+        or another one by now."""
+        return archive
+
     @abstractmethod
     def controls(self, recipe: Any, archive: Archive, fit_of: Callable[[str], Fit]) -> list[tuple[Control, Runner]]:
         """The null controls and rivals that the recipe names.
@@ -252,7 +257,8 @@ def load_task(folder: Path, pipeline: str, fold: int) -> tuple[Any, Archive, Tas
     recipe = RunFolder(folder).recipe(get_pipeline(pipeline).recipe_class())
     archive = load_archive(folder)
     manifest = SplitManifest.read(folder, archive.table)
-    task = workflow.task(recipe, archive, usable_rows(workflow, archive.table, manifest, TRAIN, fold))
+    rows = usable_rows(workflow, archive.table, manifest, TRAIN, fold)
+    task = workflow.task(recipe, workflow.trained(archive), rows)
     load_best(task, RunFolder(folder).fold_path(fold))
     return recipe, archive, task
 
