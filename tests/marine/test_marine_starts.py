@@ -16,7 +16,7 @@ from groundswell.core.recipe import build_recipe
 from groundswell.core.run import RunFolder
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.recipe import MarineRecipe
-from groundswell.pipelines.workflow import load_task, start_run, workflow_of
+from groundswell.pipelines.workflow import FoldSetup, load_task, start_run, workflow_of
 from groundswell.splits.manifest import TRAIN
 from groundswell.train.weights import BEST, read_weights, write_weights
 
@@ -89,3 +89,16 @@ def test_a_trained_run_asks_no_more_what_it_started_from(images: ImageSet, tmp_p
     run_of(recipe_of(images, seed=6), tmp_path / "first")  # another one, which learnt from what the second is judged by
     task: Any = load_task(second.path, "marine", 0)[2]
     assert all(torch.equal(value, torch.ones_like(value)) for value in task.engine.state_dict().values())
+
+
+def test_a_fit_does_not_begin_from_chance_where_its_start_is_gone(images: ImageSet, tmp_path: Path) -> None:
+    first = run_of(recipe_of(images), tmp_path / "first")
+    second = start_run("marine", recipe_of(images, first.path), tmp_path / "second")
+    setup = FoldSetup("marine", second.path, 0)
+    weights = setup(0, 1, torch.device("cpu")).task.state_dict()
+    first.path.rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"not there any more .*first"):
+        setup(0, 1, torch.device("cpu"))
+    (second.fold_path(0) / "checkpoints").mkdir(parents=True)
+    (second.fold_path(0) / "checkpoints" / "step-00000001.ckpt").touch()
+    assert setup(0, 1, torch.device("cpu")).task.state_dict().keys() == weights.keys()

@@ -82,6 +82,14 @@ class Workflow(ABC):
     def task(self, recipe: Any, archive: Archive, rows: NDArray[np.int64]) -> Task:
         """A freshly initialised task; class weights and the like come from the training ``rows`` alone."""
 
+    def check_begin(self, archive: Archive) -> None:
+        """See that a fit of which nothing is there yet finds all that it is to begin with.
+
+        Raises:
+            InputError: it does not; the message names what is missing.
+        """
+        return
+
     def trained(self, archive: Archive) -> Archive:
         """The archive for a task whose weights are known: without what they were once to start from, which may be gone
         or another one by now."""
@@ -208,6 +216,8 @@ class FoldSetup:
         workflow = workflow_of(self.pipeline)
         recipe = RunFolder(self.folder).recipe(get_pipeline(self.pipeline).recipe_class())
         archive = load_archive(self.folder)
+        if not any((RunFolder(self.folder).fold_path(self.fold) / "checkpoints").glob("*.ckpt")):
+            workflow.check_begin(archive)
         manifest = SplitManifest.read(self.folder, archive.table)
         train_rows, validation_rows = (usable_rows(workflow, archive.table, manifest, part, self.fold)
                                        for part in (TRAIN, VALIDATION))

@@ -38,7 +38,7 @@ def build_task(recipe: MarineRecipe, archive: Archive, told: ClassMap, images: I
     """A task with first weights by chance, or those of ``model.start``; class weights are of the training rows."""
     engine = build_detector(recipe.model.engine, recipe.model.name, len(told.names))
     start = archive.records[0]["start"]
-    # What a finished run started from may be gone: its own weights are put in the place of these.
+    # What a run started from may be gone by the time that it goes on from a checkpoint.
     if start and Path(start).exists():
         state, kind = start_of(Path(start), recipe, archive.table, rows)
         load_start(engine, state, kind=kind)
