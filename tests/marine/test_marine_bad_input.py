@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -19,9 +20,11 @@ from exchange_files import as_coco, zipped
 from marine_sets import picture
 
 from groundswell.cli.main import main
-from groundswell.pipelines.marine.detecting import ENSEMBLE
+from groundswell.core.recipe import dump_recipe, load_recipe
+from groundswell.pipelines.marine.detecting import ENSEMBLE, open_detector
 from groundswell.pipelines.marine.image_files import encode
 from groundswell.pipelines.marine.images import ImageSet
+from groundswell.pipelines.marine.recipe import MarineRecipe
 from groundswell.pipelines.marine.simulate.simulating import simulate_set
 from groundswell.pipelines.workflow import load_archive
 from groundswell.splits.manifest import TEST, TRAIN, SplitManifest
@@ -515,6 +518,83 @@ def test_runs_that_do_not_go_together_are_not_fused(made: Path, tmp_path: Path, 
         told = refused(capsys, "marine", verb, tmp_path / "one", "--out", tmp_path / "deep" / "er" / "out")
         assert "--out" in told and str(tmp_path) in told
     assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
+
+
+def other_keys(run: Path, folder: Path, *keys: str) -> Path:
+    """A copy of a run that says of itself that it was trained with other keys."""
+    shutil.copytree(run, folder)
+    recipe = load_recipe(MarineRecipe, folder / "recipe.yaml", keys)
+    (folder / "recipe.yaml").write_text(dump_recipe(recipe))
+    return folder
+
+
+def test_runs_that_look_at_images_in_other_ways_are_not_fused(made: Path, tmp_path: Path, capsys: Capture) -> None:
+    one = shutil.copytree(made / "run", tmp_path / "one")
+    for key, value in (("size", 96), ("prepare", "true")):
+        other = other_keys(made / "run", tmp_path / key, f"data.{key}={value}")
+        for verb in ("fuse", "calibrate"):
+            told = refused(capsys, "marine", verb, one, other, "--out", tmp_path / "out")
+            assert "do not look at images alike" in told and f"data.{key}" in told
+    written = tmp_path / "an" / ENSEMBLE
+    written.parent.mkdir()
+    members = [{"model": name, "weight": 1.0} for name in ("one", "prepare")]
+    written.write_text(json.dumps({**json.loads(ensemble(made, tmp_path / "x").read_text()), "members": members}))
+    assert "corrected in different ways" in refused(capsys, "predict", written, made / "images", "--out",
+                                                    tmp_path / "p.json")
+    assert not (tmp_path / "out").exists() and not (tmp_path / "p.json").exists()
+
+
+def test_calibration_takes_members_as_they_were_trained(made: Path, tmp_path: Path, capsys: Capture) -> None:
+    run = shutil.copytree(made / "run", tmp_path / "run")
+    for key in ("data.size=96", "data.prepare=true", "detect.most=5", "split.seed=9"):
+        told = refused(capsys, "marine", "calibrate", run, "--out", tmp_path / "out", "--set", key)
+        assert "--set" in told and f"'{key.partition('.')[0]}'" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_of_several_folds_are_not_calibrated(made: Path, tmp_path: Path, capsys: Capture) -> None:
+    run = shutil.copytree(made / "run", tmp_path / "run")
+    table = load_archive(run).table
+    one = SplitManifest.read(run, table)
+    twice = np.concatenate([one.assignment, one.assignment], axis=1)
+    SplitManifest.of(table, twice, "kfold", one.seed, one.settings).write(run)
+    told = refused(capsys, "marine", "calibrate", run, "--out", tmp_path / "out")
+    assert "several folds" in told and "split.regime" in told and not (tmp_path / "out").exists()
+
+
+def test_an_ensemble_takes_no_run_s_place(made: Path, tmp_path: Path, capsys: Capture) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(made / "run", tmp_path / name)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for verb in ("fuse", "calibrate"):
+        for out in ("one", "two"):
+            told = refused(capsys, "marine", verb, tmp_path / "one", "--out", tmp_path / out)
+            assert "would be lost" in told and f"--out {tmp_path / out}" in told
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_division_takes_no_run_s_place(made: Path, tmp_path: Path, capsys: Capture) -> None:
+    run = shutil.copytree(made / "run", tmp_path / "run")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    told = said(capsys, "marine", "split", made / "images", *sets("split.seed=5"), "--out", run)[1]
+    assert "the division it was trained with" in told and f"--out {run}" in told
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert main(["-q", "marine", "split", str(made / "images"), "--out", str(tmp_path / "new")]) == 0
+
+
+def test_coco_is_written_over_nothing(made: Path, tmp_path: Path, capsys: Capture) -> None:
+    images = shutil.copytree(made / "images", tmp_path / "images")
+    (tmp_path / "drawn.json").write_text("{}")
+    for out in (images / "images.json", tmp_path / "drawn.json"):
+        assert "something here already" in refused(capsys, "marine", "convert", images, out)
+    assert (tmp_path / "drawn.json").read_text() == "{}"
+    assert ImageSet.open(images).fingerprint() == ImageSet.open(made / "images").fingerprint()
+
+
+def test_a_member_s_folder_with_an_ensemble_in_it_is_a_run(made: Path, tmp_path: Path) -> None:
+    path = ensemble(made, tmp_path)
+    shutil.copy(path, tmp_path / "run" / ENSEMBLE)  # as an earlier version wrote it there
+    assert open_detector(path).classes == open_detector(made / "run").classes
 
 
 # -- recordings --------------------------------------------------------------------------------------------------------

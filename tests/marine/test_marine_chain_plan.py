@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from marine_sets import small_set
 from pydantic import ValidationError
 
 from groundswell.core.errors import InputError
 from groundswell.core.recipe import build_recipe
-from groundswell.pipelines.marine.chain.plan import only, stages_of
+from groundswell.pipelines.marine.chain.estimate import estimate_chain
+from groundswell.pipelines.marine.chain.plan import check_folds, only, stages_of
+from groundswell.pipelines.marine.chain.running import run_chain
 from groundswell.pipelines.marine.recipe import STEPS, MarineRecipe
 
 
@@ -73,6 +76,28 @@ def test_a_shore_ensemble_has_members_of_two_networks(tmp_path) -> None:
     assert stages["variants/recall"].model.start.endswith("round-3")
     assert stages["multiscale/yolov8x-recall"].model.start.endswith("variants/yolov8x-recall")
     assert len([name for name in stages if name.startswith("multiscale/")]) == 6
+
+
+@pytest.mark.parametrize("values, told", [
+    ({"multiscale": {"sizes": [500]}}, "multiples of 32"), ({"tta": {"scales": [1.0, 0.0]}}, "from 0.1 to 4"),
+    ({"tta": {"scales": [-1.0]}}, "from 0.1 to 4"), ({"variants": {"networks": ["rtdetrv2_r19"]}}, "rtdetrv2_r18"),
+    ({"select": {"band": [0.7, 0.3]}}, "from 0.7 to 0.3"), ({"select": {"band": [0.3, 1.5]}}, "0 to 1"),
+    ({"variants": {"networks": ["yolo11x"]}}, "engine rtdetr"),
+    ({"variants": {"networks": ["rtdetrv2_r18", "rtdetrv2_r18"]}}, "different networks")])
+def test_what_a_late_step_cannot_use_is_refused_before_the_first(values, told) -> None:
+    with pytest.raises(InputError, match=told):
+        chain(**values)
+
+
+def test_a_chain_of_several_folds_is_refused_before_its_first_step(tmp_path) -> None:
+    images = small_set(tmp_path / "images", clips=8)
+    recipe = chain(data={"images": str(images.path)}, split={"regime": "kfold", "folds": 2})
+    for ask in (estimate_chain, run_chain):
+        with pytest.raises(InputError, match="specialise takes one division into parts, and this one has 2 folds"):
+            ask(recipe, tmp_path / "chain")
+    assert not (tmp_path / "chain").exists()
+    check_folds(recipe.model_copy(update={"steps": ("baseline", "variants", "fuse")}), 2)
+    check_folds(recipe, 1)
 
 
 def test_steps_are_named_in_their_order_or_refused(tmp_path) -> None:

@@ -17,6 +17,7 @@ from marine_sets import picture, small_set
 from groundswell.core.errors import InputError
 from groundswell.pipelines.marine.exchange.importing import import_boxes
 from groundswell.pipelines.marine.exchange.package import make_package
+from groundswell.pipelines.marine.formats.coco import write_coco
 from groundswell.pipelines.marine.images import ImageSet, ImageWriter
 
 
@@ -154,6 +155,17 @@ def test_only_part_of_a_package_may_come_back_and_the_rest_of_the_set_can_be_kep
     assert not done.lost
     both = import_boxes(tmp_path / "a.json", images, tmp_path / "both", package=package, keep_others=True)
     assert _same(images, both.images)
+
+
+def test_images_that_we_said_nobody_looked_at_do_not_come_back_as_empty(tmp_path):
+    with ImageWriter(tmp_path / "set", classes=NAMES, species=IDS) as writer:
+        writer.add("drawn", picture(0), boxes=[[1, 1, 20, 20]], label=[0])
+        writer.add("empty", picture(1))
+        writer.add("unseen", picture(2), annotated=False)
+    write_coco(writer.set, tmp_path / "a.json")
+    done = import_boxes(tmp_path / "a.json", writer.set, tmp_path / "new")
+    assert list(done.images.images["image"]) == ["drawn", "empty"] and done.images.images["annotated"].all()
+    assert [(row["kind"], row["examples"]) for row in done.report["findings"]] == [("not_reviewed", ["unseen"])]
 
 
 def test_species_that_are_new_to_the_set_become_classes(tmp_path, images):

@@ -15,9 +15,13 @@ from hypothesis import strategies as st
 from scripted_detector import CLASSES, IDS, SIZE, Scripted, looker_of, pool_of, taught, wrong_boxes
 
 from groundswell.core.errors import InputError
+from groundswell.core.recipe import build_recipe
 from groundswell.core.run import RunFolder
 from groundswell.pipelines.marine.images import ImageSet, ImageWriter
+from groundswell.pipelines.marine.prepare.recipe import PrepareRecipe
+from groundswell.pipelines.marine.prepare.underwater import underwater
 from groundswell.pipelines.marine.recipe import DetectRecipe, SelectRecipe
+from groundswell.pipelines.marine.selecting import choosing
 from groundswell.pipelines.marine.selecting.choosing import choose_images, select_images
 from groundswell.pipelines.marine.selecting.diversity import clusters_of, deal
 from groundswell.pipelines.marine.selecting.uncertainty import (
@@ -282,15 +286,24 @@ def test_the_page_stands_alone_and_the_package_has_no_boxes(tmp_path: Path) -> N
     assert [Path(one["file_name"]).stem for one in coco["images"]] == chosen(tmp_path / "out")
 
 
+def test_a_pool_is_corrected_as_the_set_was_that_the_run_learnt_from(tmp_path: Path) -> None:
+    pool = pool_of(tmp_path / "pool", 1)
+    image, told = pool.read("image00"), PrepareRecipe(strength=0.3, omega=0.0, clip=0.0)
+    facts = {"prepare": True, "correction": told.model_dump(mode="json")}
+    assert np.array_equal(choosing._preparation(facts, pool)(image), underwater(image, told))
+    assert not np.array_equal(underwater(image, told), underwater(image))
+    assert choosing._preparation({**facts, "prepare": False}, pool) is None
+
+
 # -- bad input ---------------------------------------------------------------------------------------------------------
 
 def test_bad_input_is_refused_in_one_paragraph(tmp_path: Path) -> None:
-    done, pool = pool_of(tmp_path / "done", 2, annotated=(0, 1)), pool_of(tmp_path / "pool", 2)
+    done = pool_of(tmp_path / "done", 2, annotated=(0, 1))
     looker = Scripted(answers(2)).looker()
     with pytest.raises(InputError, match="Every image of the pool is annotated"):
         choose_images(looker, done, recipe_of(1), tmp_path / "out")
     with pytest.raises(InputError, match="smaller to a larger"):
-        choose_images(looker, pool, SelectRecipe(band=(0.7, 0.3)), tmp_path / "out")
+        build_recipe(SelectRecipe, {"band": (0.7, 0.3)})
     assert not (tmp_path / "out").exists()
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from groundswell.core.errors import InputError
 from groundswell.core.recipe import RecipePart
+
+if TYPE_CHECKING:
+    from groundswell.splits.manifest import SplitManifest
 
 R = TypeVar("R", bound=RecipePart)
 
@@ -59,3 +62,17 @@ def needed(value: Path | None, what: str, verb: str, example: str) -> Path:
     if value is None:
         raise InputError(f"{what} is missing", where=verb, fix=f"Name it: {example}")
     return value
+
+
+def write_split(manifest: SplitManifest, out: Path | None) -> None:
+    """Write a division into a folder, where one is named. That of a run has its own, by which it was trained.
+
+    Raises:
+        InputError: the folder is that of a run.
+    """
+    if out is None:
+        return
+    if (out / "recipe.yaml").exists():
+        raise InputError("This folder is that of a run, which is judged by the division it was trained with",
+                         where=f"--out {out}", fix="Choose another folder")
+    manifest.write(out)

@@ -82,6 +82,19 @@ class Workflow(ABC):
     def task(self, recipe: Any, archive: Archive, rows: NDArray[np.int64]) -> Task:
         """A freshly initialised task; class weights and the like come from the training ``rows`` alone."""
 
+    def check_begin(self, archive: Archive) -> None:
+        """See that a fit of which nothing is there yet finds all that it is to begin with.
+
+        Raises:
+            InputError: it does not; the message names what is missing.
+        """
+        return
+
+    def trained(self, archive: Archive) -> Archive:
+        """The archive for a task whose weights are known: without what they were once to start from, which may be gone
+        or another one by now."""
+        return archive
+
     @abstractmethod
     def controls(self, recipe: Any, archive: Archive, fit_of: Callable[[str], Fit]) -> list[tuple[Control, Runner]]:
         """The null controls and rivals that the recipe names.
@@ -203,6 +216,8 @@ class FoldSetup:
         workflow = workflow_of(self.pipeline)
         recipe = RunFolder(self.folder).recipe(get_pipeline(self.pipeline).recipe_class())
         archive = load_archive(self.folder)
+        if not any((RunFolder(self.folder).fold_path(self.fold) / "checkpoints").glob("*.ckpt")):
+            workflow.check_begin(archive)
         manifest = SplitManifest.read(self.folder, archive.table)
         train_rows, validation_rows = (usable_rows(workflow, archive.table, manifest, part, self.fold)
                                        for part in (TRAIN, VALIDATION))
@@ -252,7 +267,8 @@ def load_task(folder: Path, pipeline: str, fold: int) -> tuple[Any, Archive, Tas
     recipe = RunFolder(folder).recipe(get_pipeline(pipeline).recipe_class())
     archive = load_archive(folder)
     manifest = SplitManifest.read(folder, archive.table)
-    task = workflow.task(recipe, archive, usable_rows(workflow, archive.table, manifest, TRAIN, fold))
+    rows = usable_rows(workflow, archive.table, manifest, TRAIN, fold)
+    task = workflow.task(recipe, workflow.trained(archive), rows)
     load_best(task, RunFolder(folder).fold_path(fold))
     return recipe, archive, task
 

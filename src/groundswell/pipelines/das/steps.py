@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from groundswell.core.errors import InputError
-from groundswell.pipelines.verbs import Sets, list_knobs, recipe_of, tell
+from groundswell.pipelines.verbs import Sets, list_knobs, recipe_of, tell, write_split
 
 if TYPE_CHECKING:
     from groundswell.core.run import RunFolder
@@ -175,8 +175,7 @@ def split(
     for line in manifest.audit.summary():
         print(line)
     require_clean(manifest, loaded.split.allow_leakage)
-    if out is not None:
-        manifest.write(out)
+    write_split(manifest, out)
 
 
 def simulate(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from groundswell.core.errors import InputError
-from groundswell.pipelines.verbs import Knobs, Sets, list_knobs, recipe_of
+from groundswell.pipelines.verbs import Knobs, Sets, list_knobs, recipe_of, write_split
 
 if TYPE_CHECKING:
     from groundswell.core.run import RunFolder
@@ -137,8 +137,7 @@ def split(
 
         print(probe_leak(loaded, archive).sentence)
     require_clean(manifest, loaded.split.allow_leakage)
-    if out is not None:
-        manifest.write(out)
+    write_split(manifest, out)
 
 
 def train(

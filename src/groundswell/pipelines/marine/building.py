@@ -20,13 +20,14 @@ from groundswell.pipelines.marine.engines.user_weights import read_user_weights
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.labels import ClassMap, class_map
 from groundswell.pipelines.marine.moco.pretrained import FILE as PRETRAINED
-from groundswell.pipelines.marine.moco.pretrained import Pretrained
+from groundswell.pipelines.marine.moco.pretrained import Pretrained, held_out
 from groundswell.pipelines.marine.prepare.preparing import recipe_of
 from groundswell.pipelines.marine.prepare.recipe import PrepareRecipe
 from groundswell.pipelines.marine.recipe import MarineRecipe
 from groundswell.pipelines.marine.sampling import class_weights_of
 from groundswell.pipelines.marine.task import DetectionTask
-from groundswell.pipelines.workflow import Archive
+from groundswell.pipelines.workflow import Archive, load_archive, usable_rows, workflow_of
+from groundswell.splits.manifest import TRAIN, SplitManifest
 from groundswell.train.weights import BEST, read_weights
 
 Kind = Literal["backbone", "detector"]
@@ -37,7 +38,7 @@ def build_task(recipe: MarineRecipe, archive: Archive, told: ClassMap, images: I
     """A task with first weights by chance, or those of ``model.start``; class weights are of the training rows."""
     engine = build_detector(recipe.model.engine, recipe.model.name, len(told.names))
     start = archive.records[0]["start"]
-    # What a finished run started from may be gone: its own weights are put in the place of these.
+    # What a run started from may be gone by the time that it goes on from a checkpoint.
     if start and Path(start).exists():
         state, kind = start_of(Path(start), recipe, archive.table, rows)
         load_start(engine, state, kind=kind)
@@ -66,7 +67,8 @@ def start_of(path: Path, recipe: MarineRecipe, table: SampleTable | None = None,
     Args:
         path: of the pretraining, the run or the file.
         recipe: of the detector.
-        table, rows: what the detector learns from; with them a pretraining is seen to know nothing of the other rows.
+        table, rows: what the detector learns from; with them a pretraining or a run is seen to know nothing of the
+            other rows, and of several folds the one that does not is taken.
 
     Raises:
         InputError: there are none, they are another network's, or they know what the detector is judged by.
@@ -86,11 +88,30 @@ def start_of(path: Path, recipe: MarineRecipe, table: SampleTable | None = None,
     if (theirs.model.engine, theirs.model.name) != (recipe.model.engine, recipe.model.name):
         raise InputError(f"The run is of {theirs.model.name}, and the recipe has {recipe.model.name}", where=path,
                          fix="Start from a run of the same detector")
-    if not (run.fold_path(0) / BEST).exists():
+    # A leak that the recipe allows stands beside every number.
+    judged = table is not None and rows is not None and not recipe.split.allow_leakage
+    fold = _fold_for(run, table, rows) if judged and table is not None and rows is not None else 0
+    if not (run.fold_path(fold) / BEST).exists():
         raise InputError("The run to start from is not trained yet", where=path,
                          fix=f"Go on with: groundswell resume {path}")
-    tensors, _ = read_weights(run.fold_path(0) / BEST)
+    tensors, _ = read_weights(run.fold_path(fold) / BEST)
     return DetectionTask.engine_state(tensors), "detector"
+
+
+def _fold_for(run: RunFolder, table: SampleTable, rows: NDArray[np.int64]) -> int:
+    """The fold of a run that learnt from no image, and of no clip, that a detector learning from ``rows`` is judged by.
+
+    Raises:
+        InputError: there is none.
+    """
+    theirs = load_archive(run.path).table
+    manifest, clip, content = SplitManifest.read(run.path, theirs), theirs.column("group"), theirs.column("content")
+    for fold in range(manifest.folds):
+        learnt = usable_rows(workflow_of("marine"), theirs, manifest, TRAIN, fold)
+        if not held_out(clip.iloc[learnt], content.iloc[learnt], table, rows).any():
+            return fold
+    raise InputError("The run to start from learnt from images of clips that this detector is judged by",
+                     where=run.path, fix="Train with the same images and the same split.* keys, or start from chance")
 
 
 def check_start(recipe: MarineRecipe, told: ClassMap | None = None) -> Arrival | None:

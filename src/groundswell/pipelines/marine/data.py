@@ -104,6 +104,17 @@ class MarineWorkflow(Workflow):
             images = images_of(archive)
             return build_task(recipe, archive, classes_of(recipe, images), images, rows)
 
+    def check_begin(self, archive: Archive) -> None:
+        """See :meth:`Workflow.check_begin`: the weights to start from."""
+        start = archive.records[0]["start"]
+        if start and not Path(start).exists():
+            raise InputError("The weights to start from are not there any more", where=start,
+                             fix="Put them back, or train anew from others")
+
+    def trained(self, archive: Archive) -> Archive:
+        """See :meth:`Workflow.trained`."""
+        return Archive(archive.table, [{**facts, "start": ""} for facts in archive.records])
+
     def predict(self, recipe: Any, archive: Archive, task: Task, rows: NDArray[np.int64], *, fold: int = -1,
                 member: str = "model", device: torch.device | str = "cpu") -> BoxPredictions:
         """See :meth:`Workflow.predict`: all boxes from a score of 0.001 on."""

@@ -218,12 +218,16 @@ def _put_together(path: Path, facts: dict[str, Any], device: str) -> OpenDetecto
         if model.suffix != ".onnx" and not (model / "recipe.yaml").is_file():  # nor another ensemble, or itself
             raise InputError(f"The ensemble's member '{name}' is neither a run nor an exported file", where=path,
                              fix="Put it back to where it was, or fuse again")
-        parts.append((open_detector(model, device=device), float(member["weight"])))
+        opened = _of_file(model) if model.suffix == ".onnx" else _of_run(RunFolder.open(model), 0, device)
+        parts.append((opened, float(member["weight"])))
     first = parts[0][0]
     for other, _ in parts[1:]:
         if other.classes != first.classes or other.size != first.size:
             raise InputError("The members of this ensemble tell different classes apart, or look at different sizes",
                              where=path)
+        if (other.prepare, other.correction) != (first.prepare, first.correction):
+            raise InputError("The members of this ensemble learnt from images that were corrected in different ways",
+                             where=path, fix="Fuse runs that were trained on the same input")
     if len(facts["thresholds"]) != len(first.classes):
         raise InputError(f"The ensemble has {len(facts['thresholds'])} thresholds for {len(first.classes)} classes",
                          where=path, fix="Fuse or calibrate again")

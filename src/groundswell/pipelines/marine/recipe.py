@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from groundswell.core.recipe import RecipePart
 from groundswell.data.recipe import LoaderRecipe
 from groundswell.evaluate.detection_recipe import DetectionEvaluateRecipe
+from groundswell.pipelines.marine.engines import names
 from groundswell.splits.recipe import SplitRecipe
 from groundswell.train.recipe import TrainRecipe
 
@@ -16,6 +17,12 @@ Engine = Literal["rtdetr", "yolo"]
 Level = Literal["light", "medium", "heavy"]
 STEPS = ("pretrain", "baseline", "select", "specialise", "variants", "multiscale", "fuse", "calibrate", "export")
 """The chain, in its order."""
+
+
+def _whole_cells(value: tuple[int, ...]) -> tuple[int, ...]:
+    if any(size % 32 or not 64 <= size <= 2048 for size in value):
+        raise ValueError("sizes are multiples of 32 from 64 to 2048")
+    return value
 
 
 class ImagesRecipe(RecipePart):
@@ -81,9 +88,7 @@ class AugmentRecipe(RecipePart):
     @field_validator("sizes")
     @classmethod
     def _of_whole_cells(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if any(size % 32 or not 64 <= size <= 2048 for size in value):
-            raise ValueError("sizes are multiples of 32 from 64 to 2048")
-        return value
+        return _whole_cells(value)
 
 
 class SamplingRecipe(RecipePart):
@@ -199,6 +204,14 @@ class SelectRecipe(RecipePart):
     clusters: int = Field(50, ge=1)
     """Clusters in feature space among which the images are spread."""
 
+    @field_validator("band")
+    @classmethod
+    def _of_scores(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] <= value[1] <= 1:
+            raise ValueError(f"the band of uncertain scores goes from a smaller to a larger score, 0 to 1, not from "
+                             f"{value[0]:g} to {value[1]:g}")
+        return value
+
 
 class SpecialiseRecipe(RecipePart):
     """Training for critical species; names are the seed's."""
@@ -307,6 +320,11 @@ class MultiscaleRecipe(RecipePart):
     sizes: tuple[int, ...] = (480, 512, 576, 640, 704, 768)
     """Sizes one of which each batch is scaled to."""
 
+    @field_validator("sizes")
+    @classmethod
+    def _of_whole_cells(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        return _whole_cells(value)
+
 
 class FuseRecipe(RecipePart):
     """How boxes of several members, or of several views, become one set."""
@@ -333,6 +351,13 @@ class TtaRecipe(RecipePart):
     """Quarter turns, degrees; the seed names 0, 90, 180 and 270."""
     scales: tuple[float, ...] = (0.9, 1.0, 1.1)
     """Sizes."""
+
+    @field_validator("scales")
+    @classmethod
+    def _something_is_seen(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0.1 <= scale <= 4 for scale in value):
+            raise ValueError("scales are from 0.1 to 4")
+        return value
 
 
 class CalibrateRecipe(RecipePart):
@@ -453,6 +478,11 @@ class MarineRecipe(RecipePart):
                              "false; sampling.class_weights weights the classes of boxes")
         if not self.model.name.startswith({"rtdetr": "rtdetrv2_", "yolo": "yolo"}[self.model.engine]):
             raise ValueError(f"model.name {self.model.name} is no detector of the engine {self.model.engine}")
+        # The chain would find out after days.
+        many, known = self.variants.networks, names(self.model.engine)
+        if len(set(many)) < len(many) or not set(many) <= set(known):
+            raise ValueError(f"variants.networks are different networks of the engine {self.model.engine}: "
+                             f"{', '.join(known)}")
         if self.split.regime == "published":
             raise ValueError("a published division of frames is not trained on: `groundswell marine split` audits it")
         return self

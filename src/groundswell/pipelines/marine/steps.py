@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from groundswell.core.errors import InputError
-from groundswell.pipelines.verbs import DryRun, Knobs, KnobSets, Run, Sets, list_knobs, needed, recipe_of, tell
+from groundswell.pipelines.verbs import (
+    DryRun,
+    Knobs,
+    KnobSets,
+    Run,
+    Sets,
+    list_knobs,
+    needed,
+    recipe_of,
+    tell,
+    write_split,
+)
 
 if TYPE_CHECKING:
     from groundswell.core.run import RunFolder
@@ -187,8 +198,7 @@ def split(
     found = ImageSet.open(images)
     tell([*manifest.audit.summary(), *audit_division(found, archive.table, manifest), *audit_published(found)])
     require_clean(manifest, loaded.split.allow_leakage)
-    if out is not None:
-        manifest.write(out)
+    write_split(manifest, out)
 
 
 def prepare(

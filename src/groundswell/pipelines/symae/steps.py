@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from groundswell.core.errors import InputError
-from groundswell.pipelines.verbs import Knobs, Run, Sets, list_knobs, recipe_of, tell
+from groundswell.pipelines.verbs import Knobs, Run, Sets, list_knobs, recipe_of, tell, write_split
 
 if TYPE_CHECKING:
     from groundswell.core.run import RunFolder
@@ -106,8 +106,7 @@ def split(
     manifest = make_split(WORKFLOW.open(loaded).table, loaded.split)
     tell(manifest.audit.summary())
     require_clean(manifest, loaded.split.allow_leakage)
-    if out is not None:
-        manifest.write(out)
+    write_split(manifest, out)
 
 
 def train(

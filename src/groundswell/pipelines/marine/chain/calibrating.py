@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from groundswell.core.errors import InputError
 from groundswell.core.files import write_json
 from groundswell.core.progress import progress
 from groundswell.core.recipe import build_recipe
@@ -29,6 +30,8 @@ from groundswell.splits.manifest import TEST, VALIDATION
 from groundswell.train.weights import BEST
 
 _BATCH = 8
+_SET = ("fuse", "tta", "calibrate", "evaluate", "variants")
+"""Parts of the recipe that may be set anew here; all others are what the members were trained by."""
 _LOOKED = "looked"
 """Key of a note: what was looked at, by whom and how, see :func:`_digest`."""
 
@@ -43,10 +46,15 @@ def calibrate_runs(paths: Sequence[Path], out: Path, sets: Sequence[str]) -> lis
     """Look at several views with trained runs, calibrate, choose thresholds; what was found, in sentences.
 
     Raises:
-        InputError: the runs do not go together, or a key is unknown.
+        InputError: the runs do not go together, or a key is unknown or not one of this step's.
     """
     members = Members.open([Path(path) for path in paths])
     recipe = build_recipe(MarineRecipe, members.recipe.model_dump(), sets, where="--set")
+    other = [part for part in MarineRecipe.model_fields
+             if part not in _SET and getattr(recipe, part) != getattr(members.recipe, part)]
+    if other:
+        raise InputError(f"The members were trained by '{other[0]}' as it is, and are looked through as they are",
+                         where="--set", fix=f"Set keys of {', '.join(_SET)}")
     members = Members.open([Path(path) for path in paths], recipe)
     check_place(members, Path(out))
     return [*calibrate_members(members, Path(out))["lines"], f"Wrote {Path(out) / 'report.html'}."]
@@ -54,7 +62,13 @@ def calibrate_runs(paths: Sequence[Path], out: Path, sets: Sequence[str]) -> lis
 
 def calibrate_members(members: Members, folder: Path, *, quiet: bool = False) -> dict[str, Any]:
     """Predict by views, calibrate on some of the validation clips, choose thresholds on the others, judge on the test.
+
+    Raises:
+        InputError: a member is of several folds.
     """
+    if members.manifest.folds > 1:
+        raise InputError("Scores of several folds' networks cannot be calibrated together: each has a validation part "
+                         "of its own", where=members.runs[0].path, fix="Calibrate runs with split.regime=grouped")
     recipe, truth = members.recipe, members.truth()
     raw = {name: _by_views(members, part, folder / f"views-{name}.parquet", quiet)
            for name, part in (("validation", VALIDATION), ("predictions", TEST))}

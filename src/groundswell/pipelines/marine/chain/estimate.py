@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import torch
 
-from groundswell.pipelines.marine.chain.plan import Stage, stages_of
+from groundswell.pipelines.marine.chain.plan import Stage, check_folds, stages_of
 from groundswell.pipelines.marine.data import WORKFLOW, source_of
 from groundswell.pipelines.marine.recipe import MarineRecipe
 from groundswell.pipelines.workflow import Archive, rehearse, usable_rows
@@ -52,6 +52,7 @@ def estimate_chain(recipe: MarineRecipe, out: Path) -> list[str]:
     archive = WORKFLOW.open(recipe)
     manifest = WORKFLOW.divide(recipe, archive)
     require_clean(manifest, recipe.split.allow_leakage)
+    check_folds(recipe, manifest.folds)
     rows = {part: len(usable_rows(WORKFLOW, archive.table, manifest, part, 0)) for part in (TRAIN, VALIDATION, TEST)}
     task = rehearse(WORKFLOW, recipe, archive, manifest)
     found = _measure(recipe, archive, task)

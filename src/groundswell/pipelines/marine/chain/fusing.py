@@ -21,6 +21,8 @@ from groundswell.pipelines.marine.detecting import ENSEMBLE, write_ensemble
 from groundswell.pipelines.marine.fusion import fuse
 from groundswell.pipelines.marine.recipe import FuseRecipe
 
+_TAKEN = ("recipe.yaml", "pretrain.yaml", "chain.yaml", "stage.json")
+"""Files by which the folder of a run, a pretraining, a chain or one of its stages is known."""
 WORSE = 0.005
 """How much less mAP50 than its best member's a fusion may have before it is called worse."""
 
@@ -83,11 +85,15 @@ def told(difference: Estimate, beside: str, begins: str) -> str:
 
 
 def check_place(members: Members, folder: Path) -> None:
-    """See that an ensemble in ``folder`` can name its members: they lie below the folder that it lies in.
+    """See that an ensemble in ``folder`` can name its members, which lie below the folder that it lies in, and takes
+    no run's place: its predictions are called as those of a run.
 
     Raises:
-        InputError: one does not.
+        InputError: one does not, or the folder is that of a run or of a chain.
     """
+    if any((folder / name).exists() for name in _TAKEN):
+        raise InputError("This folder is that of a run or of a chain, whose own predictions would be lost",
+                         where=f"--out {folder}", fix="Choose a folder beside it")
     for run in members.runs:
         if not run.path.resolve().is_relative_to(folder.resolve().parent):
             raise InputError("An ensemble lies beside its members or above them, so that both can be moved together",

@@ -46,7 +46,8 @@ class Members:
         """Open trained runs.
 
         Raises:
-            InputError: there is none, one is not trained, or they do not share images, classes and split.
+            InputError: there is none, one is not trained, or they do not share images, classes and split, or look at
+                images in another size or corrected otherwise.
         """
         runs = [RunFolder.open(path) for path in paths]
         if not runs:
@@ -66,6 +67,7 @@ class Members:
             if not np.array_equal(theirs.assignment, manifest.assignment):
                 raise InputError("The runs were trained on other splits; what one was tested on another may have seen",
                                  where=run.path, fix=f"Fuse runs with the split of {runs[0].path}")
+            _check_looks(runs[0], run, corrected=bool(archive.records[0]["preparation"]))
         loaded = recipe or runs[0].recipe(MarineRecipe)
         images = images_of(archive)
         return cls(tuple(runs), tuple(weight_of(run, loaded) for run in runs), loaded, archive, manifest, images,
@@ -86,6 +88,21 @@ class Members:
     def judge(self, test: BoxPredictions, validation: BoxPredictions) -> Any:
         """The evaluation of some predictions on the members' split."""
         return WORKFLOW.evaluate(self.recipe, self.archive, self.manifest, test, validation, [])
+
+
+def _check_looks(first: RunFolder, other: RunFolder, *, corrected: bool) -> None:
+    """See that two runs look at images alike: an ensemble prepares an image once, for all of its members. Those of a
+    set that is ``corrected`` already are left as they are by both.
+
+    Raises:
+        InputError: they do not.
+    """
+    ours, theirs = first.recipe(MarineRecipe).data, other.recipe(MarineRecipe).data
+    for key in ("size",) if corrected else ("size", "prepare"):
+        mine, yours = getattr(ours, key), getattr(theirs, key)
+        if mine != yours:
+            raise InputError(f"The runs do not look at images alike: data.{key} is {yours} here and {mine} in "
+                             f"{first.path}", where=other.path, fix="Fuse runs that were trained on the same input")
 
 
 def weight_of(run: RunFolder, recipe: MarineRecipe) -> float:

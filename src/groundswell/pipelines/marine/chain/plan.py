@@ -158,3 +158,16 @@ def only(stages: list[Stage], step: str) -> list[Stage]:
                          fix=f"Choose one of: {', '.join(dict.fromkeys(stage.step for stage in stages))}; a recipe's "
                              f"steps are some of {', '.join(STEPS)}")
     return chosen
+
+
+def check_folds(recipe: MarineRecipe, folds: int) -> None:
+    """See that steps which go by one fit's parts have no other: hard negatives of one fold are another's test images.
+
+    Raises:
+        InputError: the split has several folds.
+    """
+    steps = [step for step in recipe.steps if step in ("specialise", "calibrate", "export")]
+    if folds > 1 and steps:
+        raise InputError(f"The step {steps[0]} takes one division into parts, and this one has {folds} folds",
+                         where=f"split.regime: {recipe.split.regime}", fix="Use split.regime=grouped, or leave out of "
+                         f"steps: {', '.join(steps)}")

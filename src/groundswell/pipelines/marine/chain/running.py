@@ -16,7 +16,7 @@ from groundswell.pipelines.judge import evaluate_run
 from groundswell.pipelines.marine.chain.calibrating import calibrate_stage
 from groundswell.pipelines.marine.chain.exporting import export_stage
 from groundswell.pipelines.marine.chain.fusing import fuse_stage
-from groundswell.pipelines.marine.chain.plan import Stage, only, stages_of
+from groundswell.pipelines.marine.chain.plan import Stage, check_folds, only, stages_of
 from groundswell.pipelines.marine.chain.report import write_chain_report
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.mining import mine
@@ -50,7 +50,8 @@ def run_chain(recipe: MarineRecipe, out: Path, *, step: str = "", quiet: bool = 
     _check_same(out, recipe)
     _check_needs(chosen[0], out)
     if not (out / RECIPE).exists():
-        open_and_split("marine", recipe)  # a recipe that nothing can be done with does not claim the folder
+        _, manifest = open_and_split("marine", recipe)  # a recipe that nothing can be done with claims no folder
+        check_folds(recipe, manifest.folds)
         write_text(out / RECIPE, dump_recipe(recipe))
     with RunFolder(out).lock():
         for stage in chosen:

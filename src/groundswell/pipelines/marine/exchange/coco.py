@@ -16,7 +16,8 @@ def is_coco(value: Any) -> bool:
 def read_coco(value: Any, where: str, findings: Findings) -> list[Entry]:
     """Images of a COCO file, with their boxes.
 
-    An image that is listed counts as reviewed, unless it says ``"reviewed": false`` and has no box.
+    An image that is listed counts as reviewed, unless it has no box and says ``"reviewed": false`` or, as
+    ``marine convert`` writes it of images that nobody has looked at, ``"annotated": false``.
 
     Raises:
         InputError: it is no COCO file.
@@ -34,8 +35,9 @@ def read_coco(value: Any, where: str, findings: Findings) -> list[Entry]:
             findings.add("repeated_image" if entries[row["id"]].name == row["file_name"] else "unreadable",
                          f"{where}: {row['file_name']}, id {row['id']}")
         else:
+            looked = all(row.get(key) is not False for key in ("reviewed", "annotated"))
             entries[row["id"]] = Entry(row["file_name"], stated=size_of(row.get("width"), row.get("height")),
-                                       reviewed=row.get("reviewed") is not False)
+                                       reviewed=looked)
     for number, row in enumerate(value["annotations"]):
         told = isinstance(row, dict) and isinstance(row.get("image_id"), int | str)
         if not told:

@@ -192,10 +192,12 @@ def write_coco(images: ImageSet, path: Path, *, boxes: bool = True) -> Path:
         The JSON file.
 
     Raises:
-        InputError: the folder is not empty, or an image cannot be read.
+        InputError: the file is there, the folder is not empty, or an image cannot be read.
     """
     path, value = Path(path), coco_of(images, boxes=boxes)
     if path.suffix == ".json":
+        if path.exists():
+            raise InputError("There is something here already", where=path, fix="Name another file, or remove this one")
         write_json(path, value)
         return path
     with atomic_folder(path) as folder:

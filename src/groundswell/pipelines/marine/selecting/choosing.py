@@ -6,6 +6,7 @@ clusters in feature space by score, near duplicates passed over (``diversity``).
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
 from groundswell.core.files import write_text
+from groundswell.core.recipe import build_recipe
 from groundswell.core.run import RunFolder
 from groundswell.pipelines.marine.data import classes_of, images_of
 from groundswell.pipelines.marine.detector import state_hash
@@ -24,6 +26,7 @@ from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.labels import class_map
 from groundswell.pipelines.marine.predicting import answer_of_task
 from groundswell.pipelines.marine.prepare.preparing import is_prepared
+from groundswell.pipelines.marine.prepare.recipe import PrepareRecipe
 from groundswell.pipelines.marine.recipe import MarineRecipe, SelectRecipe
 from groundswell.pipelines.marine.sampling import boxes_per_class
 from groundswell.pipelines.marine.selecting.diversity import Choice, clusters_of, deal
@@ -68,9 +71,6 @@ def choose_images(looker: Looker, pool: ImageSet, recipe: SelectRecipe, out: Pat
     if not names:
         raise InputError("Every image of the pool is annotated: there is nothing to choose from", where=pool.path,
                          fix="Name a set with images that are not annotated")
-    if recipe.band[0] > recipe.band[1] or recipe.band[0] < 0 or recipe.band[1] > 1:
-        raise InputError(f"The band of uncertain scores goes from a smaller to a larger score, 0 to 1, not from "
-                         f"{recipe.band[0]:g} to {recipe.band[1]:g}", where="select.band")
     out.mkdir(parents=True, exist_ok=True)
     with RunFolder(out).lock():
         found, refused = score_pool(looker, pool, names, recipe.band, out, quiet=quiet)
@@ -178,4 +178,4 @@ def _preparation(facts: dict[str, Any], pool: ImageSet) -> Any:
         return None
     from groundswell.pipelines.marine.prepare.underwater import underwater
 
-    return underwater
+    return partial(underwater, recipe=build_recipe(PrepareRecipe, facts["correction"], where="correction"))
