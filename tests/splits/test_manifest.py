@@ -63,7 +63,8 @@ def test_damaged_and_missing_files_are_refused(tmp_path):
     make_split(TABLE, SplitRecipe()).write(tmp_path)
     facts = json.loads((tmp_path / "split.json").read_text())
     for wrong, message in ([], "cannot be read"), ({}, "cannot be read"), ({**facts, "format": 9}, "format 9"), \
-            ({**facts, "audit": {}}, "cannot be read"), ({**facts, "folds": 2}, "cannot be read"):
+            ({**facts, "audit": {}}, "cannot be read"), ({**facts, "folds": 2}, "cannot be read"), \
+            ({name: fact for name, fact in facts.items() if name != "assignment_digest"}, "cannot be read"):
         (tmp_path / "split.json").write_text(json.dumps(wrong))
         with pytest.raises(InputError, match=message):
             SplitManifest.read(tmp_path, TABLE)

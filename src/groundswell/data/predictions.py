@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
-from groundswell.data.parquet import read_with_facts, write_with_facts
+from groundswell.data.parquet import read_with_facts, reading, write_with_facts
 
 _META = b"groundswell.predictions"
 
@@ -133,8 +133,9 @@ class Predictions:
             InputError: missing, damaged or something else.
         """
         table, meta = read_with_facts(path, _META, "predictions")
-        frame = table.to_pandas()
-        probability = frame[[f"p_{name}" for name in meta["classes"]]].to_numpy(np.float64)
-        return cls(frame["sample_id"].to_numpy(object), frame["truth"].to_numpy(np.int64), probability,
-                   tuple(meta["classes"]), frame["member"].to_numpy(object), frame["fold"].to_numpy(np.int64),
-                   meta["note"])
+        with reading(path, "predictions"):
+            frame = table.to_pandas()
+            probability = frame[[f"p_{name}" for name in meta["classes"]]].to_numpy(np.float64)
+            return cls(frame["sample_id"].to_numpy(object), frame["truth"].to_numpy(np.int64), probability,
+                       tuple(meta["classes"]), frame["member"].to_numpy(object), frame["fold"].to_numpy(np.int64),
+                       meta["note"])

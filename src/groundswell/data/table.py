@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import atomic_path
+from groundswell.data.parquet import read_with_facts, reading, write_with_facts
 
 REQUIRED = ("sample_id", "record", "label", "group")
 _META = b"groundswell.sample_table"
@@ -146,10 +145,7 @@ class SampleTable:
         """Write as Parquet, atomically; classes, pipeline and origin travel in the file's metadata."""
         meta = {"classes": self.classes, "pipeline": self.pipeline, "origin": self.origin,
                 "fingerprint": self.fingerprint}
-        table = pa.Table.from_pandas(self._frame, preserve_index=False)
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _META: json.dumps(meta).encode()})
-        with atomic_path(path) as temporary:
-            pq.write_table(table, temporary)
+        write_with_facts(path, pa.Table.from_pandas(self._frame, preserve_index=False), _META, meta)
 
     @classmethod
     def read(cls, path: Path) -> SampleTable:
@@ -158,18 +154,13 @@ class SampleTable:
         Raises:
             InputError: missing, damaged, not a sample table, or its content no longer matches its fingerprint.
         """
-        try:
-            table = pq.read_table(path)
-        except FileNotFoundError as error:
-            raise InputError("There is no such sample table", where=path) from error
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"The sample table cannot be read: {error}", where=path) from error
-        raw = (table.schema.metadata or {}).get(_META)
-        if raw is None:
-            raise InputError("This Parquet file is not a sample table", where=path)
-        meta = json.loads(raw)
-        made = cls(table.to_pandas(), meta["classes"], pipeline=meta["pipeline"], origin=meta["origin"])
-        if made.fingerprint != meta["fingerprint"]:
+        if not Path(path).exists():
+            raise InputError("There is no such sample table", where=path)
+        table, meta = read_with_facts(path, _META, "samples")
+        with reading(path, "samples"):
+            made = cls(table.to_pandas(), meta["classes"], pipeline=meta["pipeline"], origin=meta["origin"])
+            fingerprint = meta["fingerprint"]
+        if made.fingerprint != fingerprint:
             raise InputError("The sample table's content does not match its fingerprint", where=path,
                              fix="It was changed or damaged after it was written; make it again")
         return made

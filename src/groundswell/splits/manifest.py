@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import atomic_path, read_json, write_json
+from groundswell.core.files import read_json, write_json
+from groundswell.data.parquet import read_checked, reading, write_checked
 from groundswell.data.table import SampleTable
 from groundswell.splits.audit import Audit, audit_split
 from groundswell.splits.parts import EXCLUDED, HOLDOUT, PARTS, TEST, TRAIN, VALIDATION
@@ -87,8 +87,8 @@ class SplitManifest:
         columns: dict[str, Any] = {f"fold_{k}": self.assignment[:, k] for k in range(self.folds)}
         if self.stratum is not None:
             columns["stratum"] = pa.array(self.stratum, pa.string())
-        with atomic_path(Path(folder) / "split.parquet") as temporary:
-            pq.write_table(pa.table({"sample_id": pa.array(self.sample_id, pa.string()), **columns}), temporary)
+        table = pa.table({"sample_id": pa.array(self.sample_id, pa.string()), **columns})
+        write_checked(Path(folder) / "split.parquet", table)
         write_json(Path(folder) / "split.json", {
             "format": _FORMAT, "table_fingerprint": self.table_fingerprint, "regime": self.regime, "seed": self.seed,
             "folds": self.folds, "parts": {name: code for code, name in self.parts.items()}, "counts": self.counts(),
@@ -103,22 +103,20 @@ class SplitManifest:
         """
         path = Path(folder) / "split.json"
         facts = read_json(path)
-        try:
+        with reading(folder, "split manifest"):
             if facts["format"] != _FORMAT:
                 raise InputError(f"Split manifests of format {facts['format']} cannot be read here", where=path)
             if facts["table_fingerprint"] != table.fingerprint:
                 raise InputError("The split was made for another sample table: a row, a label or a class has changed",
                                  where=path, fix="Split again, or use the table that the split was made for")
-            frame = pq.read_table(path.with_name("split.parquet")).to_pandas()
+            frame = read_checked(path.with_name("split.parquet")).to_pandas()
             assignment = frame[[f"fold_{k}" for k in range(facts["folds"])]].to_numpy(np.int8)
             sample_id = frame["sample_id"].to_numpy(dtype=object)
             stratum = frame["stratum"].to_numpy(dtype=object) if "stratum" in frame.columns else None
             manifest = cls(facts["table_fingerprint"], facts["regime"], facts["seed"], assignment,
                            Audit.from_json(facts["audit"]), facts["settings"], sample_id, stratum)
-        except (OSError, KeyError, TypeError, pa.ArrowException) as error:
-            raise InputError(f"The split manifest cannot be read: {error!r}", where=folder,
-                             fix="Split again") from error
-        if _digest(assignment) != facts["assignment_digest"] or len(assignment) != len(table):
+            whole = _digest(assignment) == facts["assignment_digest"]
+        if not whole or not np.array_equal(sample_id, table.column("sample_id").to_numpy(dtype=object)):
             raise InputError("split.parquet does not belong to split.json, or one of them is damaged", where=folder,
                              fix="Split again")
         return manifest
