@@ -189,6 +189,41 @@ def test_a_damaged_file_of_a_run_is_named(name: str, trained: Path, tmp_path: Pa
     assert not (run / "metrics.json").exists()
 
 
+@pytest.mark.parametrize(("was", "now", "key"), [
+    ("noise_level: 0.05", "noise_level: 0.06", "augment.noise_level"), ("dropout: 0.3", "dropout: 0.2", "model.dropout"),
+    ("scaling: window", "scaling: none", "preprocess.scaling"), ("epochs: 2", "epochs: 3", "train.epochs"),
+    ("window_samples: 512", "window_samples: 256", "data.window_samples")])
+def test_a_run_is_only_gone_on_with_and_used_by_the_recipe_it_was_begun_with(
+        was: str, now: str, key: str, trained: Path, tmp_path: Path, capsys: Capture) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    recipe = (run / "recipe.yaml").read_text()
+    assert f" {was}\n" in recipe
+    (run / "recipe.yaml").write_text(recipe.replace(f" {was}\n", f" {now}\n", 1))
+    before = everything(run)
+    for words in (["resume", str(run)], ["export", str(run)]):
+        said = refused(capsys, words)
+        assert f"{key} was" in said
+        assert str(run / "recipe.yaml") in said
+    assert everything(run) == before
+    # What follows from none of these may be changed, and files may have moved.
+    free = recipe.replace(" threads: 1\n", " threads: 2\n").replace(" bad_windows: stop", " bad_windows: skip")
+    (run / "recipe.yaml").write_text(free.replace(" nan_retries: 3", " nan_retries: 5").replace("/archive", "/moved"))
+    assert main(["resume", str(run)]) == 0
+
+
+def test_records_and_states_that_were_damaged_are_told(trained: Path, tmp_path: Path, capsys: Capture) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    (run / "status.json").write_text('{"stave": "trained"}')
+    for word in ("resume", "report"):
+        assert "status.json" in refused(capsys, [word, str(run)])
+    (run / "status.json").write_text('{"state": "trained"}')
+    records = (run / "records.json").read_text()
+    assert '"rate_hz": 100.0' in records
+    (run / "records.json").write_text(records.replace('"rate_hz": 100.0', '"rate_hz": 101.0', 1))
+    assert "records.json" in refused(capsys, ["evaluate", str(run), "--no-controls"])
+    assert "records.json" in refused(capsys, ["export", str(run)])
+
+
 def test_a_message_of_several_lines_becomes_one_paragraph() -> None:
     assert str(InputError("The reader said:\n  bad\n\tworse\n", where="a.h5", fix="Look\nat it.")) == \
         "The reader said: bad worse (a.h5). Look at it."

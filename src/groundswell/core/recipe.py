@@ -144,6 +144,22 @@ def dump_recipe(recipe: RecipePart) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def differences(recipe: BaseModel, before: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values are not those of ``before``, an earlier dump as JSON: the value then, the value now.
+
+    Keys that ``before`` does not have are left out, and so are plain texts: most name files, which may have moved.
+    """
+    found: dict[str, tuple[Any, Any]] = {}
+    now = recipe.model_dump(mode="json")
+    for name, field in type(recipe).model_fields.items():
+        value = getattr(recipe, name)
+        if isinstance(value, BaseModel) and isinstance(before.get(name), dict):
+            found |= differences(value, before[name], f"{prefix}{name}.")
+        elif field.annotation is not str and name in before and before[name] != now[name]:
+            found[f"{prefix}{name}"] = before[name], now[name]
+    return found
+
+
 def describe_recipe(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:
     """Rows ``(key, type, default, meaning)`` for documentation and ``recipe show``."""
     rows: list[tuple[str, str, str, str]] = []

@@ -17,6 +17,8 @@ from groundswell.core.recipe import RecipePart, dump_recipe, load_recipe, recipe
 R = TypeVar("R", bound=RecipePart)
 LOCK = "run.lock"
 """The file by which a process holds a run's folder."""
+PROVENANCE = "provenance.json"
+STATES = ("created", "training", "trained", "evaluated")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class RunFolder:
         with _made(path), run.lock():
             cls.check_free(path)  # of two that come at the same moment, the second one finds the first one's run
             try:
-                write_json(path / "provenance.json", facts)
+                write_json(path / PROVENANCE, {**facts, "recipe": recipe.model_dump(mode="json")})
                 run.set_status("created")
                 write_text(run.recipe_path, dump_recipe(recipe))  # last: its presence is what makes the folder a run
             except BaseException:
@@ -104,8 +106,24 @@ class RunFolder:
 
     @property
     def status(self) -> dict[str, Any]:
-        """State and its facts; ``state`` is created, training, trained or evaluated."""
-        value: dict[str, Any] = read_json(self.path / "status.json")
+        """State and its facts; ``state`` is created, training, trained or evaluated.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        value = read_json(self.path / "status.json")
+        if not isinstance(value, dict) or value.get("state") not in STATES:
+            raise InputError(f"This is no state of a run; it would be one of {', '.join(STATES)}",
+                             where=self.path / "status.json", fix="Correct the file, or train again in another folder")
+        return value
+
+    @property
+    def begun(self) -> dict[str, Any]:
+        """What was written down when the run was begun: versions, fingerprints, the recipe; empty for a fit inside."""
+        path = self.path / PROVENANCE
+        value = read_json(path) if path.exists() else {}
+        if not isinstance(value, dict):
+            raise InputError("This is no provenance of a run", where=path, fix="Put the file back as it was")
         return value
 
     def set_status(self, state: str, **facts: Any) -> None:

@@ -122,7 +122,7 @@ class _Case:
         return self.workflow.report(run.path, ReportContext(
             title=get_pipeline(run.pipeline).title, evaluation=evaluation, manifest=self.manifest,
             recipe_yaml=run.recipe_path.read_text(encoding="utf-8"),
-            provenance=read_json(run.path / "provenance.json"), logs=self.logs(),
+            provenance={name: fact for name, fact in run.begun.items() if name != "recipe"}, logs=self.logs(),
             pictures=self.workflow.pictures(self.recipe, self.archive, evaluation),
             subtitle=f"Run {run.path.name}: {len(table)} samples in {table.column('group').nunique()} groups."))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from groundswell.core.errors import InputError
 from groundswell.core.files import read_json, write_json, write_text
 from groundswell.core.progress import progress, say
 from groundswell.core.provenance import provenance
-from groundswell.core.recipe import RecipePart, dump_recipe
+from groundswell.core.recipe import RecipePart, differences, dump_recipe
 from groundswell.core.registry import get_pipeline
 from groundswell.core.run import RunFolder
 from groundswell.data.loader import Loader
@@ -47,6 +49,11 @@ from groundswell.train.quarantine import BadSamples, Quarantine
 from groundswell.train.setup import Setup
 from groundswell.train.signals import answered
 from groundswell.train.task import Task, check_monitor
+from groundswell.train.training import FREE_KEYS
+
+LEARNT = frozenset({"data", "preprocess", "augment", "sampling", "model", "train"})
+"""Parts of recipes that weights follow from. Data are divided once, and what comes after training may change."""
+_PLACES = frozenset({"path", "size_bytes", "modified_ns"})
 
 
 @dataclass(frozen=True)
@@ -187,8 +194,39 @@ def save_archive(archive: Archive, folder: Path) -> None:
 
 
 def load_archive(folder: Path) -> Archive:
-    """Read what :func:`save_archive` wrote."""
-    return Archive(SampleTable.read(folder / "samples.parquet"), read_json(folder / "records.json"))
+    """Read what :func:`save_archive` wrote.
+
+    Raises:
+        InputError: it is missing, damaged, or not what the run was begun with.
+    """
+    records = read_json(folder / "records.json")
+    if RunFolder(folder).begun.get("records", known := _crc_of(records)) != known:
+        raise InputError("The records are not those that the run was begun with: the file was changed or damaged",
+                         where=folder / "records.json", fix="Put it back as it was, or train again in another folder")
+    return Archive(SampleTable.read(folder / "samples.parquet"), records)
+
+
+def _crc_of(records: Any) -> int:
+    """Of all but where files lie and how old they are: a file that was changed is told of as such when it is read."""
+    kept = [{name: value for name, value in record.items() if name not in _PLACES} if isinstance(record, dict)
+            else record for record in (records if isinstance(records, list) else [records])]
+    return zlib.crc32(json.dumps(kept, sort_keys=True).encode())
+
+
+def check_recipe(run: RunFolder, recipe: RecipePart) -> None:
+    """See that what is learnt follows from the recipe that the run was begun with.
+
+    Raises:
+        InputError: a key was changed since; the message names it.
+    """
+    free = {f"train.{key}" for key in FREE_KEYS}
+    changed = [f"{key} was {then!r} and is {now!r}"
+               for key, (then, now) in differences(recipe, run.begun.get("recipe", {})).items()
+               if key.partition(".")[0] in LEARNT and key not in free]
+    if changed:
+        raise InputError(f"The run's recipe was changed after it was begun: {'; '.join(changed)}",
+                         where=run.recipe_path,
+                         fix="Put these keys back as they were, or train anew in another folder")
 
 
 def labelled_rows(table: SampleTable, manifest: SplitManifest, part: int, fold: int) -> NDArray[np.int64]:
@@ -265,6 +303,7 @@ def load_task(folder: Path, pipeline: str, fold: int) -> tuple[Any, Archive, Tas
     """Recipe, archive and trained task (best weights) of one fold of a fit."""
     workflow = workflow_of(pipeline)
     recipe = RunFolder(folder).recipe(get_pipeline(pipeline).recipe_class())
+    check_recipe(RunFolder(folder), recipe)
     archive = load_archive(folder)
     manifest = SplitManifest.read(folder, archive.table)
     rows = usable_rows(workflow, archive.table, manifest, TRAIN, fold)
@@ -366,7 +405,7 @@ def _start_run(pipeline: str, recipe: Any, out: Path, rehearsed: tuple[Archive, 
     archive, manifest = rehearsed or open_and_split(pipeline, recipe)
     if rehearsed is None:
         rehearse(workflow, recipe, archive, manifest)
-    facts = provenance(table=archive.table.fingerprint, origin=archive.table.origin)
+    facts = provenance(table=archive.table.fingerprint, records=_crc_of(archive.records), origin=archive.table.origin)
     run = RunFolder.create(out, recipe, facts)
     try:
         save_archive(archive, run.path)
@@ -452,6 +491,7 @@ def train_run(run: RunFolder, *, quiet: bool = False, checkpoint: Path | None = 
         raise InputError("The run was interrupted before it had its split", where=run.path,
                          fix="Remove the folder and train again")
     recipe = run.recipe(get_pipeline(run.pipeline).recipe_class())
+    check_recipe(run, recipe)
     later = answered("beside the training itself; what is finished is kept", run.path,
                      f"Go on with: groundswell resume {run.path}")
     with run.lock(), later:
