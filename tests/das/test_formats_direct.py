@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import pickle
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
@@ -31,7 +33,7 @@ FILTERS: dict[str, dict[str, Any]] = {
     "plain": {},
     "gzip": {"compression": "gzip"},
     "gzip shuffle fletcher32": {"compression": "gzip", "shuffle": True, "fletcher32": True},
-    "shuffle": {"shuffle": True},
+    "shuffle fletcher32": {"shuffle": True, "fletcher32": True},
     "fletcher32": {"fletcher32": True},
     "lzf shuffle": {"compression": "lzf", "shuffle": True},
     "blosc lz4": dict(hdf5plugin.Blosc(cname="lz4", shuffle=hdf5plugin.Blosc.SHUFFLE)),
@@ -190,6 +192,27 @@ def test_a_chunk_whose_filters_were_skipped_is_read(tmp_path: Path) -> None:
     out = np.empty(SHAPE, "<i2")
     hdf5_direct.DirectFile(index).read(range(SHAPE[0]), range(SHAPE[1]), out)
     np.testing.assert_array_equal(out, array)
+
+
+EDGES_UNFILTERED = (
+    "c-rgqaB<`1lHy|K;9!7(|4@(s6*7Q|tMrvD^Y?HGVq&OZ5<*r816)iDj0_BH{0u;fB_**WaWl+FR|e{U>7_M1U?(WXZD-0x#te*%Dhv!vOpJ_dP_@i"
+    "Z8lBI~!@wv2^coA8r@+7pbTu<KH&B#`5##|zunY&#hpbGD%#19|EX-Wz8KIhIFbrDIxT<=$o1=#d1EUBqA|T*3)ZHgtce%JZx;QZ~!hM1kxnMRHu_Kc="
+    "zGD~#qhJ(_f>AK+z>5nz7IYLuIA{p`U|?qF<`)*1mRDBS!lnFy9s|P(BL;>IX2818ih-fQj)5V=3Agb8?)yWu")
+"""An HDF5 file whose array (6 rows in chunks of 4, shuffled) was made with H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS, which
+h5py cannot ask for; compressed."""
+
+
+def test_edge_chunks_that_were_stored_without_the_shuffle_are_not_unshuffled(tmp_path: Path) -> None:
+    (tmp_path / "a.h5").write_bytes(zlib.decompress(base64.b85decode(EDGES_UNFILTERED)))
+    expected, out = np.arange(18, dtype="int32").reshape(6, 3) * 1000, np.empty((6, 3), "int32")
+    reader = formats.open_reader(made.only(tmp_path / "a.h5"))
+    reader.read(0, 6, 0, 3, out)
+    np.testing.assert_array_equal(out, expected)
+    with pytest.raises(Undecodable):  # it was the library that read them: chunks within are still taken from the file
+        hdf5_direct.DirectFile(index_in(tmp_path / "a.h5", "data")).read(range(6), range(3), out)
+    hdf5_direct.DirectFile(index_in(tmp_path / "a.h5", "data")).read(range(4), range(3), out[:4])
+    np.testing.assert_array_equal(out[:4], expected[:4])
+    reader.close()
 
 
 @pytest.mark.parametrize("filters", ["gzip", "gzip shuffle fletcher32", "fletcher32", "blosc lz4", "zstd shuffle"])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
 from groundswell.pipelines.das.formats import hdf5_codecs
+from groundswell.pipelines.das.formats.hdf5_codecs import Undecodable
 from groundswell.pipelines.das.formats.hdf5_index import FileIndex
 from groundswell.pipelines.das.formats.hdf5_mapped import Mapping
 from groundswell.pipelines.das.formats.hdf5_plain import read_band
@@ -152,6 +153,12 @@ class DirectFile:
         raw = SCRATCH.take("raw", int(index.sizes[band, stripe]))
         self._file.fill(raw, int(index.offsets[band, stripe]))
         mask = 0 if index.masks is None else int(index.masks[band, stripe])
+        tall, wide = index.chunk
+        if index.only_shuffled and not mask and ((band + 1) * tall > index.shape[0]
+                                                 or (stripe + 1) * wide > index.shape[1]):
+            # A data set may ask for chunks that reach beyond its end to be stored without filters. HDF5 does not tell,
+            # and of all filters this one alone would make other numbers of them instead of an error.
+            raise Undecodable("a chunk at the edge that may not be shuffled")
         whole = out.shape == index.chunk and out.dtype == index.dtype and out.flags.c_contiguous
         into = out.reshape(-1).view(np.uint8) if whole else None
         held, shuffled = hdf5_codecs.decode(raw, index, mask, into)

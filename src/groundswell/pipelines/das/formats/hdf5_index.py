@@ -60,6 +60,11 @@ class FileIndex:
     masks: NDArray[np.uint32] | None = None
     why_not: str = ""
 
+    @property
+    def only_shuffled(self) -> bool:
+        """Whether chunks pass through shuffling and no other filter."""
+        return bool(self.filters) and all(code == SHUFFLE for code, _ in self.filters)
+
 
 def index_of(dataset: h5py.Dataset, path: Path) -> FileIndex:
     """Find out where the samples of an open data set lie; nothing of them is read.
