@@ -119,6 +119,39 @@ def test_attributes_scales_links_and_references_survive(tmp_path: Path) -> None:
         assert set(x.attrs) == set(y.attrs) and y.attrs["ended"] == b"time"
 
 
+def test_references_to_nothing_stay_and_large_attributes_come_along(tmp_path: Path) -> None:
+    data = made.values(50, 4)
+    with h5py.File(tmp_path / "a.h5", "w", libver="latest") as file:
+        file.create_dataset("data", data=data, chunks=(7, 3)).attrs["table"] = np.arange(9000)
+        file.attrs["nothing"] = h5py.h5r.Reference()
+        file.attrs["some"] = np.array([h5py.h5r.Reference(), file["data"].ref], h5py.ref_dtype)
+    repack(tmp_path / "a.h5", tmp_path / "b.h5", Packing())
+    with h5py.File(tmp_path / "b.h5") as new:
+        np.testing.assert_array_equal(new["data"].attrs["table"], np.arange(9000))
+        assert not new.attrs["nothing"] and not new.attrs["some"][0] and new[new.attrs["some"][1]] == new["data"]
+
+
+@pytest.mark.parametrize("where", ["compound", "vlen", "attribute", "lost"])
+def test_references_that_cannot_be_carried_over_are_refused(tmp_path: Path, where: str) -> None:
+    # Copied as they are, their bytes would mean other objects of the new file, or none.
+    pair = np.dtype([("refers", h5py.ref_dtype), ("number", "i4")])
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        refers = file.create_dataset("data", data=made.values(50, 4)).ref
+        if where == "compound":
+            file["pairs"] = np.array([(refers, 1)], pair)
+        elif where == "vlen":
+            file.create_dataset("lists", (1,), h5py.vlen_dtype(h5py.ref_dtype))[0] = np.array([refers], h5py.ref_dtype)
+        elif where == "attribute":
+            file.attrs.create("pair", np.array((refers, 1), pair))
+        else:
+            file["gone"] = 1
+            file.attrs["gone"] = file["gone"].ref
+            del file["gone"]
+    with pytest.raises(InputError, match=r"hold|carried over|no name leads to"):
+        repack(tmp_path / "a.h5", tmp_path / "b.h5", Packing())
+    assert not (tmp_path / "b.h5").exists()
+
+
 def test_real_files_come_through(real_das: Path, tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     for path in real_das.iterdir():

@@ -92,7 +92,7 @@ def write_packed(source: Path, target: Path, records: Sequence[Record], packing:
     chosen = {record.dataset: record for record in records}
     with contents.opened(source) as old:
         # No cache of chunks: one that cannot be emptied on a full disk crashes HDF5 as it closes the file.
-        with h5py.File(target, "w", userblock_size=old.userblock_size, rdcc_nbytes=0) as new:
+        with h5py.File(target, "w", libver=_versions(old), userblock_size=old.userblock_size, rdcc_nbytes=0) as new:
             _Copy(old, new, chosen, packing, advance).run()
         if old.userblock_size:
             with open(source, "rb") as head, open(target, "r+b") as place:
@@ -107,6 +107,20 @@ def write_packed(source: Path, target: Path, records: Sequence[Record], packing:
 def _address(node: Any) -> int:
     """Where an object lies in its file: the same for all its names."""
     return int(h5py.h5o.get_info(node.id).addr)
+
+
+def _versions(old: h5py.File) -> tuple[str, str]:
+    """How old and how new the form of a copy may be: only files of HDF5 1.8 and later hold attributes beyond 64 KiB."""
+    return ("v108" if old.id.get_create_plist().get_version()[0] >= 2 else "earliest", "latest")
+
+
+def _refers(dtype: np.dtype[Any]) -> bool:
+    """Whether values of this type are references to other objects of a file, or hold some."""
+    inner = h5py.check_vlen_dtype(dtype)
+    parts = [dtype.fields[name][0] for name in dtype.names] if dtype.fields and dtype.names else []
+    parts += [dtype.subdtype[0]] if dtype.subdtype else []
+    parts += [inner] if isinstance(inner, np.dtype) else []
+    return h5py.check_ref_dtype(dtype) is not None or any(map(_refers, parts))
 
 
 class _Copy:
@@ -149,7 +163,7 @@ class _Copy:
                 self._as_it_is(node, new, name)
 
     def _as_it_is(self, node: Any, new: h5py.Group, name: str) -> None:
-        if isinstance(node, h5py.Dataset) and h5py.check_ref_dtype(node.dtype) is not None:
+        if isinstance(node, h5py.Dataset) and _refers(node.dtype):
             raise InputError(f"'{node.name}' holds references to other arrays, which would no longer hold",
                              where=self.old.filename, fix="Leave the file out")
         # Without its attributes: those that refer to others would be emptied.
@@ -172,10 +186,9 @@ class _Copy:
             if name in _SCALES:
                 continue
             attribute = old.attrs.get_id(name)
-            refers = h5py.check_ref_dtype(attribute.dtype)
-            if refers is h5py.Reference:
+            if h5py.check_ref_dtype(attribute.dtype) is h5py.Reference:
                 new.attrs[name] = self._moved(old.attrs[name])
-            elif refers is not None or h5py.check_vlen_dtype(attribute.dtype) not in (None, str, bytes):
+            elif _refers(attribute.dtype) or h5py.check_vlen_dtype(attribute.dtype) not in (None, str, bytes):
                 raise InputError(f"The attribute '{name}' of '{old.name}' is of a kind that is not carried over",
                                  where=self.old.filename, fix="Leave the file out")
             else:
@@ -191,7 +204,13 @@ class _Copy:
     def _moved(self, references: Any) -> Any:
         """References to the same objects in the new file."""
         def move(reference: h5py.Reference) -> h5py.Reference:
-            return self.new[self.places[_address(self.old[reference])]].ref
+            if not reference:  # it refers to nothing, and goes on doing so
+                return reference
+            try:
+                return self.new[self.places[_address(self.old[reference])]].ref
+            except (KeyError, ValueError) as error:
+                raise InputError("An attribute refers to an object that no name leads to", where=self.old.filename,
+                                 fix="Leave the file out") from error
         if isinstance(references, h5py.Reference):
             return move(references)
         moved = np.empty(references.shape, h5py.ref_dtype)
