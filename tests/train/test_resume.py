@@ -221,6 +221,32 @@ def test_a_log_that_lost_its_end_is_not_continued(tmp_path) -> None:
         fit(ToySetup(RECIPE), RECIPE, tmp_path, resume=True, quiet=True)
 
 
+@pytest.mark.parametrize("name", ["epochs.csv", "steps.csv"])
+@pytest.mark.parametrize("place", [3, 40, -3])
+def test_a_log_in_which_a_bit_flipped_is_not_continued(tmp_path, name: str, place: int) -> None:
+    recipe = make_recipe(epochs=3)
+    fit(ToySetup(recipe), recipe, tmp_path, quiet=True)
+    log = tmp_path / "logs" / name
+    damaged = bytearray(log.read_bytes())
+    damaged[place] ^= 4
+    log.write_bytes(damaged)
+    with pytest.raises(InputError, match=rf"changed or damaged.*{name}"):
+        fit(ToySetup(recipe), recipe, tmp_path, resume=True, quiet=True)
+    assert log.read_bytes() == damaged
+
+
+def test_a_log_of_times_that_was_damaged_begins_anew(tmp_path) -> None:
+    recipe = make_recipe(epochs=3)
+    fit(ToySetup(recipe), recipe, tmp_path / "whole", quiet=True)
+    fit(ToySetup(recipe), recipe, tmp_path / "damaged", quiet=True)
+    log = tmp_path / "damaged" / "logs" / "timing.csv"
+    log.write_bytes(b"\xff" + log.read_bytes())
+    first = sorted((tmp_path / "damaged" / "checkpoints").glob("*.ckpt"))[0]
+    fit(ToySetup(recipe), recipe, tmp_path / "damaged", resume=first, quiet=True)
+    assert results(tmp_path / "damaged") == results(tmp_path / "whole")
+    assert log.read_text().startswith("epoch,finished,")
+
+
 def test_a_folder_holds_one_fit_at_a_time(tmp_path) -> None:
     slow = ToySetup(RECIPE, options=(("slow_s", 0.2),))
     process = start(slow, tmp_path)

@@ -18,7 +18,7 @@ from groundswell.core.progress import Progress, progress
 from groundswell.core.seeds import derive_seed, seed_everything
 from groundswell.train.checkpoint import CheckpointFolder, full_disk, read_checkpoint
 from groundswell.train.launch import Stop, launch
-from groundswell.train.logs import RunLogs, check_lengths
+from groundswell.train.logs import RunLogs, check_logs
 from groundswell.train.recipe import TrainRecipe
 from groundswell.train.setbacks import NotFiniteError, Setback, set_back
 from groundswell.train.setup import MakeSetup
@@ -175,7 +175,7 @@ def _open_logs(training: Training, checkpoints: CheckpointFolder, state: dict[st
     recipe = training.recipe
     checkpoints.check_space(training.state(), recipe.epochs)
     folder, lengths = training.folder / "logs", state["logs"] if state else {}
-    check_lengths(folder, lengths)  # before anything is taken back
+    check_logs(folder, lengths, state.get("log_crc32", {}) if state else {})  # before anything is taken back
     checkpoints.forget_after(path)
     training.logs = RunLogs(folder, lengths, epochs=training.place.epoch, step=training.place.step,
                             tensorboard=recipe.tensorboard)

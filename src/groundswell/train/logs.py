@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from io import FileIO
@@ -16,14 +17,32 @@ from typing import Any
 from groundswell.core.errors import InputError
 
 
-def check_lengths(folder: Path, lengths: Mapping[str, int]) -> None:
-    """See that the logs in ``folder`` are as long as a checkpoint says, or longer.
+def check_logs(folder: Path, lengths: Mapping[str, int], checksums: Mapping[str, int]) -> None:
+    """See that the logs in ``folder`` are as long as a checkpoint says, or longer, and that it was these lines.
+
+    Args:
+        folder: of the logs.
+        lengths: in bytes, by name.
+        checksums: of so many bytes, as :meth:`RunLogs.checksums` gave them; of earlier checkpoints there are none.
 
     Raises:
-        InputError: one is shorter.
+        InputError: one is shorter, or was changed.
     """
     for name, length in lengths.items():
         _checked(folder / name, length)
+        if name in checksums and _crc_of(folder / name, length) != checksums[name]:
+            raise InputError("The log is not as it was when the checkpoint was written: it was changed or damaged",
+                             where=folder / name, fix="Put the log back as it was, or train again in another folder")
+
+
+def _crc_of(path: Path, length: int) -> int:
+    """crc32 of the first ``length`` bytes of a file that has as many."""
+    crc = 0
+    if length:
+        with open(path, "rb") as file:
+            while part := file.read(min(length, _PIECE)):
+                crc, length = zlib.crc32(part, crc), length - len(part)
+    return crc
 
 
 def _checked(path: Path, length: int) -> int:
@@ -32,6 +51,10 @@ def _checked(path: Path, length: int) -> int:
         raise InputError(f"The log has {there} bytes, but the checkpoint was written when it had {length}",
                          where=path, fix="Put the log back as it was, or train again in another folder")
     return there
+
+
+_PIECE = 2**20
+_TIMING = ("epoch", "finished", "samples", "train_s", "validation_s", "samples_per_s")
 
 
 class _TextLog:
@@ -53,6 +76,8 @@ class _TextLog:
             path.unlink()
         elif there > length:
             os.truncate(path, length)
+        self.crc32 = _crc_of(path, length)
+        """Of all that is in it."""
 
     def _open(self) -> FileIO:
         if self._file is None:
@@ -65,6 +90,7 @@ class _TextLog:
         data = f"{line}\n".encode()
         if self._open().write(data) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        self.crc32 = zlib.crc32(data, self.crc32)
 
     def sync(self) -> int:
         """Bring what was written to the disk; the length in bytes."""
@@ -84,7 +110,7 @@ class CsvLog(_TextLog):
     def __init__(self, path: Path, length: int = 0) -> None:
         super().__init__(path, length)
         self._open()
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             self._columns = file.readline().rstrip("\n").split(",") if length else []
 
     def write(self, row: Mapping[str, float | int | str]) -> None:
@@ -92,6 +118,9 @@ class CsvLog(_TextLog):
         if not self._columns:
             self._columns = list(row)
             self._append(",".join(self._columns))
+        if set(self._columns) != set(row):
+            raise InputError("The log's first row does not name what is to be written", where=self._path,
+                             fix="Put the log back as it was, or train again in another folder")
         # repr gives the shortest text that reads back as the same float: equal numbers, equal bytes.
         self._append(",".join(_text(row[name]) for name in self._columns))
 
@@ -119,6 +148,9 @@ def _length_of_rows(path: Path, rows: int) -> int:
     if not rows or not path.exists():
         return 0
     with open(path, "rb") as file:
+        if file.readline() != f"{','.join(_TIMING)}\n".encode():
+            return 0  # what the clock knew is lost, and nothing else
+        file.seek(0)
         return sum(len(line) for _, line in zip(range(rows + 1), file, strict=False) if line.endswith(b"\n"))
 
 
@@ -172,8 +204,8 @@ class RunLogs:
         """How long an epoch took; after resuming within one, only what was done since is counted."""
         throughput = samples / train_s if train_s > 0 else 0.0
         finished = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")
-        self._timing.write({"epoch": epoch, "finished": finished, "samples": samples, "train_s": train_s,
-                            "validation_s": validation_s, "samples_per_s": throughput})
+        values = (epoch, finished, samples, train_s, validation_s, throughput)
+        self._timing.write(dict(zip(_TIMING, values, strict=True)))
         if self._board is not None:
             self._board.add_scalar("samples_per_s", throughput, step)
 
@@ -183,6 +215,10 @@ class RunLogs:
         if self._board is not None:
             self._board.flush()
         return {name: log.sync() for name, log in self._kept().items()}
+
+    def checksums(self) -> dict[str, int]:
+        """crc32 of what :meth:`sync` gave the lengths of."""
+        return {name: log.crc32 for name, log in self._kept().items()}
 
     def close(self) -> None:
         """Close all files."""

@@ -300,8 +300,8 @@ class Training:
                                "checkpoint of it was written", where=self.folder,
                                fix="Lower train.learning_rate and train again")
         lengths = self.logs.sync()
-        self.checkpoints.save({**self.state(), "shares": shares, "logs": lengths}, self.place.step,
-                              None if self.place.batch else self.place.epoch)
+        self.checkpoints.save({**self.state(), "shares": shares, "logs": lengths, "log_crc32": self.logs.checksums()},
+                              self.place.step, None if self.place.batch else self.place.epoch)
         self.settle_best()
 
     def state(self) -> dict[str, Any]:
