@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from window_archive import memory_record, write_file
 
 from groundswell.core.errors import InputError
-from groundswell.pipelines.das import formats
+from groundswell.pipelines.das import formats, record_index
 from groundswell.pipelines.das.labels import Interval, RecordLabels
 from groundswell.pipelines.das.recipe import DasDataRecipe, DasRecipe
 from groundswell.pipelines.das.windows import build_index, check_trainable, cut, label_windows, segments
@@ -267,6 +267,16 @@ def test_a_damaged_index_is_made_again_and_a_moved_folder_keeps_its_own(archive,
     archive.rename(tmp_path / "moved")
     records, table = build_index(tmp_path / "moved", recipe())
     assert table.fingerprint == fingerprint and all(r.path.exists() for r in records)
+
+
+def test_an_index_in_which_a_bit_flipped_is_not_used(archive):
+    index = archive / ".groundswell" / "records.parquet"
+    build_index(archive, recipe())
+    whole, expected = index.read_bytes(), record_index._read(index, archive)
+    assert len(expected) == 4
+    for place in range(0, len(whole), 29):
+        index.write_bytes(whole[:place] + bytes([whole[place] ^ 2]) + whole[place + 1:])
+        assert record_index._read(index, archive) in (expected, {}), place
 
 
 def test_the_index_may_be_elsewhere_or_nowhere(archive, tmp_path):

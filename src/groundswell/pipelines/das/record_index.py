@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from groundswell import __version__
 from groundswell.core.errors import GroundswellError, InputError
-from groundswell.core.files import atomic_path, inside, shown
+from groundswell.core.files import inside, shown
+from groundswell.data.parquet import read_checked, write_checked
 from groundswell.pipelines.das import formats
 from groundswell.pipelines.das.record import Record, RecordReader
 
@@ -202,7 +202,7 @@ def _hash_spots(record: Record, reader: RecordReader, digest: Any) -> bool:
 def _read(path: Path, folder: Path) -> dict[str, _Entry]:
     """The index, its paths those in ``folder`` as it is called now; empty where there is none that can be used."""
     try:
-        table = pq.read_table(path)
+        table = read_checked(path)
         if (table.schema.metadata or {}).get(_META) != _VERSION or not set(_COLUMNS) <= set(table.column_names):
             return {}
         entries: dict[str, _Entry] = {}
@@ -230,7 +230,6 @@ def _write(path: Path, entries: dict[str, _Entry]) -> None:
     types = {c: "int64" if c.endswith(("_bytes", "_ns")) else "str" for c in _COLUMNS}
     table = pa.Table.from_pandas(frame.astype(types), preserve_index=False)
     try:
-        with atomic_path(path) as temporary:
-            pq.write_table(table.replace_schema_metadata({_META: _VERSION}), temporary)
+        write_checked(path, table.replace_schema_metadata({_META: _VERSION}))
     except (OSError, GroundswellError) as error:
         log.warning("The index of records could not be kept: %s", error)
