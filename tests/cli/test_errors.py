@@ -190,7 +190,8 @@ def test_a_damaged_file_of_a_run_is_named(name: str, trained: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("was", "now", "key"), [
-    ("noise_level: 0.05", "noise_level: 0.06", "augment.noise_level"), ("dropout: 0.3", "dropout: 0.2", "model.dropout"),
+    ("noise_level: 0.05", "noise_level: 0.06", "augment.noise_level"),
+    ("dropout: 0.3", "dropout: 0.2", "model.dropout"),
     ("scaling: window", "scaling: none", "preprocess.scaling"), ("epochs: 2", "epochs: 3", "train.epochs"),
     ("window_samples: 512", "window_samples: 256", "data.window_samples")])
 def test_a_run_is_only_gone_on_with_and_used_by_the_recipe_it_was_begun_with(
