@@ -208,6 +208,7 @@ def load_archive(folder: Path) -> Archive:
 
 def _crc_of(records: Any) -> int:
     """Of all but where files lie and how old they are: a file that was changed is told of as such when it is read."""
+    records = json.loads(json.dumps(records))  # as they are once written and read: keys are texts, and sorted as such
     kept = [{name: value for name, value in record.items() if name not in _PLACES} if isinstance(record, dict)
             else record for record in (records if isinstance(records, list) else [records])]
     return zlib.crc32(json.dumps(kept, sort_keys=True).encode())
