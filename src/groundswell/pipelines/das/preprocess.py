@@ -26,7 +26,7 @@ ATTENUATION_DB = 60.0
 """Of the stop band of every filter."""
 PINNED = 0.7
 """Share of a window's time samples at the largest or smallest value above which a channel counts as saturated."""
-PIECE_BYTES = 2**23
+PIECE_BYTES = 2**22
 """Of windows that go through all steps together on a CPU."""
 _OUTPUTS_PER_STEP = 16
 _LARGEST = 3.0e38
@@ -113,18 +113,20 @@ class Preprocess(nn.Module):
         """Prepare windows as recorded: real dtype, (b, ``samples``, c), NaN and infinities counted as zero."""
         parts = pieces(x_btc)
         if len(parts) == 1:
-            return self._prepared(x_btc)
+            made_btc, alive_bc, valid_bt = self._prepared(x_btc)
+            return Prepared(made_btc.transpose(1, 2).contiguous(), alive_bc, valid_bt)
         channels = self.channels_out(x_btc.shape[2])
         out_bct = x_btc.new_empty((x_btc.shape[0], channels, self.samples_out), dtype=torch.float32)
         masks = []
         for part in parts:
-            made = self._prepared(x_btc[part])
-            out_bct[part] = made.x_bct
-            masks.append((made.alive_bc, made.valid_bt))
+            made_btc, *found = self._prepared(x_btc[part])
+            masks.append(found)
+            out_bct[part] = made_btc.transpose(1, 2)
         alive_bc, valid_bt = (torch.cat(found) for found in zip(*masks, strict=True))
         return Prepared(out_bct, alive_bc, valid_bt)
 
-    def _prepared(self, x_btc: Tensor) -> Prepared:
+    def _prepared(self, x_btc: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Windows as (b, t, c) and the masks of :class:`Prepared`; with as few passes over them as it takes."""
         floating = x_btc.is_floating_point()
         x_btc = x_btc.to(torch.float32)
         if floating:
@@ -138,19 +140,18 @@ class Preprocess(nn.Module):
         step_bt1 = self._filtered(valid_bt[:, :, None].to(x_btc.dtype))
         x_btc = torch.addcmul(self._filtered(x_btc), step_bt1, mean_bc[:, None], value=-1.0)
         valid_bt = valid_bt[:, :: self.recipe.decimate]
-        x_btc = x_btc * valid_bt[:, :, None]
-        scaled = self.recipe.scaling != "none"
-        if scaled:  # squares of strain rates near 1e-22 would leave float32
-            unit_b = size_bt.amax(dim=1)
-            unit_b11 = torch.where(unit_b > 0, unit_b, 1.0)[:, None, None]
-            x_btc, mean_bc = x_btc / unit_b11, mean_bc / unit_b11[:, :, 0]
+        if self.reach:  # else padding is zero still
+            x_btc = x_btc * valid_bt[:, :, None]
         # A channel that moves by no more than rounding is dead; what is left of its mean goes with it.
         alive_bc = torch.maximum(x_btc.amax(dim=1), -x_btc.amin(dim=1)) > _ROUNDING * mean_bc.abs()
         alive_bc = alive_bc & ~pinned_bc
-        x_btc, alive_bc = self._averaged(x_btc * alive_bc[:, None], alive_bc)
-        if scaled:
-            x_btc = scale(x_btc, alive_bc, valid_bt, by_channel=self.recipe.scaling == "channel")
-        return Prepared(x_btc.transpose(1, 2).contiguous(), alive_bc, valid_bt)
+        if self.recipe.scaling == "none":
+            x_btc, alive_bc = self._averaged(x_btc * alive_bc[:, None], alive_bc)
+            return x_btc, alive_bc, valid_bt
+        unit_b = size_bt.amax(dim=1)  # squares of strain rates near 1e-22 would leave float32
+        unit_b1 = torch.where(unit_b > 0, unit_b, 1.0)[:, None]
+        x_btc, alive_bc = self._averaged(x_btc / torch.where(alive_bc, unit_b1, torch.inf)[:, None], alive_bc)
+        return (scale(x_btc, alive_bc, valid_bt, by_channel=self.recipe.scaling == "channel"), alive_bc, valid_bt)
 
     def _filtered(self, x_btc: Tensor) -> Tensor:
         """The FIR filter, at the time samples that are kept.
@@ -213,7 +214,8 @@ def scale(x_btc: Tensor, alive_bc: Tensor, valid_bt: Tensor, *, by_channel: bool
     count_b1 = valid_bt.sum(dim=1).clamp(min=1)[:, None]
     if by_channel:
         mean_bc = x_btc.sum(dim=1) / count_b1
-        x_btc = torch.where(valid_bt[:, :, None], x_btc - mean_bc[:, None], 0.0)
+        # In one pass: what is not real is zero before and after.
+        x_btc = torch.addcmul(x_btc, valid_bt[:, :, None].to(x_btc.dtype), mean_bc[:, None], value=-1.0)
         size_bc = (x_btc.square().sum(dim=1) / count_b1).sqrt()
     else:
         size_bc = _masked_median(x_btc.abs().sum(dim=1) / count_b1, alive_bc)[:, None]
