@@ -24,7 +24,7 @@ from groundswell.pipelines.marine.formats.coco import read_coco
 from groundswell.pipelines.marine.formats.folder import read_folder
 from groundswell.pipelines.marine.formats.listing import Listing
 from groundswell.pipelines.marine.formats.voc import annotations_of, read_voc
-from groundswell.pipelines.marine.formats.yolo import description_of, read_yolo
+from groundswell.pipelines.marine.formats.yolo import description_of, has_labels, read_yolo
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.images_layout import FACTS, FOLDER
 from groundswell.pipelines.marine.organise_recipe import OrganiseRecipe
@@ -124,7 +124,9 @@ def _recognised(path: Path) -> Listing:
         return _coco_in(path)
     if description_of(path):
         return read_yolo(path)
-    return read_voc(path) if annotations_of(path) else read_folder(path)
+    if annotations_of(path):
+        return read_voc(path)
+    return read_yolo(path) if has_labels(path) else read_folder(path)  # labels without names are refused, not lost
 
 
 def organise(inputs: Sequence[str | Path], out: str | Path, recipe: OrganiseRecipe | None = None, *,

@@ -29,6 +29,19 @@ def description_of(folder: Path) -> Path | None:
     return next((folder / name for name in (*_DESCRIPTIONS, "classes.txt") if (folder / name).is_file()), None)
 
 
+def has_labels(folder: Path) -> bool:
+    """Whether an image below a folder has YOLO labels: a text with a box in its first line."""
+    folder = Path(folder).resolve()
+    for image in images_below(folder):
+        try:
+            text = _labels_of(folder, image).read_text("utf-8")
+            _parsed(next(filter(None, map(str.strip, text.splitlines())), "").split(), MOST)
+        except (OSError, ValueError, InputError):
+            continue
+        return True
+    return False
+
+
 def read_yolo(folder: Path) -> Listing:
     """Images and boxes of a folder with ``dataset.yaml`` (or ``classes.txt``).
 
