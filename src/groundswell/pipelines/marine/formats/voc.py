@@ -11,6 +11,7 @@ from typing import Any
 from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_folder
 from groundswell.core.optional import require
+from groundswell.pipelines.marine.formats.crowds import rows_without_crowds
 from groundswell.pipelines.marine.formats.listing import (
     MOST,
     Item,
@@ -133,7 +134,7 @@ def _number(text: str | None) -> float:
 def write_voc(images: ImageSet, folder: Path) -> Path:
     """Write a set as ``Annotations``, ``JPEGImages`` and ``ImageSets/Main``; images that are not annotated have no XML.
 
-    Pixels count from 1, with fractions. Regions of many are left out.
+    Pixels count from 1, with fractions. Annotated images with a region of many are left out: VOC has none.
 
     Args:
         images: the set.
@@ -143,13 +144,14 @@ def write_voc(images: ImageSet, folder: Path) -> Path:
         The folder.
 
     Raises:
-        InputError: the folder is not empty, or an image cannot be read.
+        InputError: the folder is not empty, an image cannot be read, or every image has a region of many.
     """
+    rows = rows_without_crowds(images)
     with atomic_folder(Path(folder)) as new:
         for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
             (new / name).mkdir(parents=True)
         parts: dict[str, list[str]] = {}
-        for row in images.images.to_dict("records"):
+        for row in rows:
             name = row["image"]
             source = images.file(name)
             (new / "JPEGImages" / source.name).write_bytes(source.read_bytes())
@@ -174,11 +176,9 @@ def _tree(images: ImageSet, row: Mapping[Any, Any], file: str) -> ET.Element:
     put(ET.SubElement(root, "source"), database=row["source"], clip=row["clip"], frame=row["frame"])
     put(ET.SubElement(root, "size"), width=row["width"], height=row["height"], depth=3)
     known = images.annotations(str(row["image"]))
-    for box, label, crowd in zip(known.boxes.tolist(), known.label.tolist(), known.crowd, strict=True):
-        if not crowd:
-            entry = ET.SubElement(root, "object")
-            put(entry, name=images.classes[label], truncated=0, difficult=0)
-            sides = (box[0] + 1, box[1] + 1, box[2], box[3])
-            put(ET.SubElement(entry, "bndbox"), **{side: f"{value:.4f}" for side, value in zip(_SIDES, sides,
-                                                                                            strict=True)})
+    for box, label in zip(known.boxes.tolist(), known.label.tolist(), strict=True):
+        entry = ET.SubElement(root, "object")
+        put(entry, name=images.classes[label], truncated=0, difficult=0)
+        sides = (box[0] + 1, box[1] + 1, box[2], box[3])
+        put(ET.SubElement(entry, "bndbox"), **{side: f"{value:.4f}" for side, value in zip(_SIDES, sides, strict=True)})
     return root

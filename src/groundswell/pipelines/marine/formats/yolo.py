@@ -14,6 +14,7 @@ import yaml
 from groundswell.core.boxes import from_centre_and_size, to_centre_and_size
 from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_folder, inside, whole_text
+from groundswell.pipelines.marine.formats.crowds import rows_without_crowds
 from groundswell.pipelines.marine.formats.listing import LEADS_OUT, MOST, Item, Listing, images_below, plain_part
 from groundswell.pipelines.marine.images import ImageSet
 
@@ -213,7 +214,8 @@ def _clips(path: Path) -> dict[str, dict[str, Any]]:
 def write_yolo(images: ImageSet, folder: Path, parts: Mapping[str, str] | None = None) -> Path:
     """Write a set as ``{part}/images``, ``{part}/labels`` and ``dataset.yaml``; the images are copied.
 
-    Images that are not annotated get no file of labels. Regions of many are left out: YOLO has none.
+    Images that are not annotated get no file of labels. Annotated images with a region of many are left out: YOLO has
+    none.
 
     Args:
         images: the set.
@@ -224,14 +226,15 @@ def write_yolo(images: ImageSet, folder: Path, parts: Mapping[str, str] | None =
         dataset.yaml.
 
     Raises:
-        InputError: the folder is not empty, or an image cannot be read.
+        InputError: the folder is not empty, an image cannot be read, or every image has a region of many.
     """
+    rows = rows_without_crowds(images)
     usual = {"valid": "val", "validation": "val", "": "train"}
     with atomic_folder(Path(folder)) as new, (new / CLIPS).open("w", newline="", encoding="utf-8") as clips:
         table = csv.writer(clips)
         table.writerow(["image", "clip", "frame"])
         used = set()
-        for row in images.images.to_dict("records"):
+        for row in rows:
             name = row["image"]
             published = parts[name] if parts is not None else plain_part(row["published_split"])
             part = usual.get(published, published)
@@ -254,6 +257,5 @@ def write_yolo(images: ImageSet, folder: Path, parts: Mapping[str, str] | None =
 def _lines(images: ImageSet, name: str, width: int, height: int) -> Iterator[str]:
     known = images.annotations(name)
     shares = to_centre_and_size(known.boxes) / np.array([width, height, width, height])
-    for label, box, crowd in zip(known.label.tolist(), shares.tolist(), known.crowd, strict=True):
-        if not crowd:
-            yield " ".join([str(label), *(f"{value:.8f}" for value in box)]) + "\n"
+    for label, box in zip(known.label.tolist(), shares.tolist(), strict=True):
+        yield " ".join([str(label), *(f"{value:.8f}" for value in box)]) + "\n"
