@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import atomic_folder
+from groundswell.core.files import atomic_folder, parse_json
 from groundswell.core.optional import require
 from groundswell.pipelines.marine.formats.crowds import rows_without_crowds
 from groundswell.pipelines.marine.formats.listing import (
@@ -22,6 +23,7 @@ from groundswell.pipelines.marine.formats.listing import (
     plain_part,
     reason_of,
 )
+from groundswell.pipelines.marine.formats.preparation import checked
 from groundswell.pipelines.marine.image_files import READABLE
 from groundswell.pipelines.marine.images import ImageSet
 
@@ -43,7 +45,8 @@ def read_voc(folder: Path) -> Listing:
     so, and all are taken as they stand. Classes are the names found, in alphabetical order.
 
     Raises:
-        InputError: there is no such folder, or no XML file in it.
+        InputError: there is no such folder, or no XML file in it; or they say different things of what was done to the
+            images.
         MissingExtraError: defusedxml is not installed.
     """
     folder = Path(folder)
@@ -52,10 +55,11 @@ def read_voc(folder: Path) -> Listing:
         raise InputError("There are no Pascal VOC annotations here", where=folder)
     listing = Listing("voc", folder, ())
     read: list[tuple[Item, _Objects]] = []
+    prepared: list[dict[str, Any]] = []
     seen: set[Path] = set()
     for path in files:
         try:
-            item, objects = _read(listing, folder, path)
+            item, objects, preparation = _read(listing, folder, path)
             if item.file in seen:
                 raise InputError("Its image has annotations already")
         except InputError as error:
@@ -63,6 +67,11 @@ def read_voc(folder: Path) -> Listing:
             continue
         seen.add(item.file)
         read.append((item, objects))
+        prepared.append(preparation)
+        if preparation != prepared[0]:
+            raise InputError("This annotation does not say of the preparation of its image what the first one says",
+                             where=path, fix="Make sets of them apart, or take the files as they were written")
+    listing.preparation = prepared[0] if prepared else {}
     listing.classes = tuple(sorted({name for _, objects in read for name, _ in objects}))
     first = 0.0 if any(min(sides[:2]) < 1 for _, objects in read for _, sides in objects) else 1.0
     for item, objects in read:
@@ -72,7 +81,7 @@ def read_voc(folder: Path) -> Listing:
     return listing
 
 
-def _read(listing: Listing, folder: Path, path: Path) -> tuple[Item, _Objects]:
+def _read(listing: Listing, folder: Path, path: Path) -> tuple[Item, _Objects, dict[str, Any]]:
     xml = require("defusedxml.ElementTree", extra="marine", purpose="Reading Pascal VOC")
     try:
         root = xml.fromstring(path.read_bytes())
@@ -102,7 +111,7 @@ def _read(listing: Listing, folder: Path, path: Path) -> tuple[Item, _Objects]:
             listing.lose_box(item, f"object {place} of {key}", "it is not four finite numbers")
         else:
             objects.append((name, sides))
-    return item, objects
+    return item, objects, _preparation(root, path)
 
 
 def _image(folder: Path, path: Path, name: str) -> Path:
@@ -122,6 +131,13 @@ def _image(folder: Path, path: Path, name: str) -> Path:
 def _clip(root: ET.Element) -> dict[str, str | int]:
     clip, frame = root.findtext("source/clip"), number_of((root.findtext("source/frame") or "").strip())
     return {**({"clip": clip} if clip else {}), **({} if frame is None else {"frame": frame})}
+
+
+def _preparation(root: ET.Element, path: Path) -> dict[str, Any]:
+    try:
+        return checked(parse_json(root.findtext("source/preparation") or "{}"), path)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"What it says of the preparation of its image is no JSON: {error}") from error
 
 
 def _number(text: str | None) -> float:
@@ -173,7 +189,8 @@ def _tree(images: ImageSet, row: Mapping[Any, Any], file: str) -> ET.Element:
             ET.SubElement(above, tag).text = str(text)
 
     put(root, folder="JPEGImages", filename=file)
-    put(ET.SubElement(root, "source"), database=row["source"], clip=row["clip"], frame=row["frame"])
+    done = {"preparation": json.dumps(images.preparation)} if images.preparation else {}
+    put(ET.SubElement(root, "source"), database=row["source"], clip=row["clip"], frame=row["frame"], **done)
     put(ET.SubElement(root, "size"), width=row["width"], height=row["height"], depth=3)
     known = images.annotations(str(row["image"]))
     for box, label in zip(known.boxes.tolist(), known.label.tolist(), strict=True):

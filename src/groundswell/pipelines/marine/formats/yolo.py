@@ -16,6 +16,7 @@ from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_folder, inside, whole_text
 from groundswell.pipelines.marine.formats.crowds import rows_without_crowds
 from groundswell.pipelines.marine.formats.listing import LEADS_OUT, MOST, Item, Listing, images_below, plain_part
+from groundswell.pipelines.marine.formats.preparation import preparation_in, with_preparation
 from groundswell.pipelines.marine.images import ImageSet
 
 FILE = "dataset.yaml"
@@ -59,8 +60,8 @@ def read_yolo(folder: Path) -> Listing:
     if description is None:
         raise InputError(f"There is no {FILE} and no classes.txt", where=folder,
                          fix="Add one: without the names of the classes their numbers mean nothing")
-    classes, parts = _described(description)
-    listing = Listing("yolo", folder, classes)
+    classes, parts, preparation = _described(description)
+    listing = Listing("yolo", folder, classes, preparation=preparation)
     clips = _clips(folder / CLIPS)
     seen: set[Path] = set()
     for part, path in _images_of(listing, folder.resolve(), parts):
@@ -78,9 +79,10 @@ def read_yolo(folder: Path) -> Listing:
     return listing
 
 
-def _described(path: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
+def _described(path: Path) -> tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]:
+    """Names of classes, places of the parts, and what was done to the images."""
     if path.suffix == ".txt":
-        return names_of(_text_of(path), path), {}
+        return names_of(_text_of(path), path), {}, {}
     try:
         value = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
@@ -93,7 +95,8 @@ def _described(path: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
     if value.get("nc", len(names)) != len(names):
         raise InputError(f"The description says nc: {value['nc']} and names {len(names)} classes", where=path,
                          fix="Correct one of them")
-    return tuple(whole_text(str(name)).strip() for name in names), {k: value[k] for k in _SPLITS if value.get(k)}
+    parts = {key: value[key] for key in _SPLITS if value.get(key)}
+    return tuple(whole_text(str(name)).strip() for name in names), parts, preparation_in(value, path)
 
 
 def names_of(text: str, where: Path | str) -> tuple[str, ...]:
@@ -247,7 +250,7 @@ def write_yolo(images: ImageSet, folder: Path, parts: Mapping[str, str] | None =
                 text = "".join(_lines(images, name, row["width"], row["height"]))
                 (new / part / "labels" / f"{name}.txt").write_text(text, "utf-8")
         value = {"path": ".", **{part: f"{part}/images" for part in sorted(used | {"train", "val"})},
-                 "names": dict(enumerate(images.classes))}
+                 "names": dict(enumerate(images.classes)), **with_preparation(images.preparation)}
         for part in ("train", "val"):
             (new / part / "images").mkdir(parents=True, exist_ok=True)
         (new / FILE).write_text(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), "utf-8")
