@@ -56,6 +56,17 @@ def test_a_table_is_divided_and_the_person_told_how_well_it_matches(plants: Path
     assert json.loads((tmp_path / "again.json").read_text())["observation_mappings"] == rows
 
 
+@pytest.mark.parametrize("document", ["", "split.json", "new.json"])
+def test_a_division_takes_no_run_s_place(plants: Path, tmp_path: Path, capsys: Capture, document: str) -> None:
+    (tmp_path / "recipe.yaml").write_text("of a run")
+    (tmp_path / "split.json").write_text("by which it was trained")
+    assert split("--observations", str(plants), "--out", str(tmp_path / document)) == 2
+    told = capsys.readouterr()
+    assert "the division it was trained with" in told.err and f"--out {tmp_path / document}" in told.err
+    assert told.out == "" and {path.name for path in tmp_path.iterdir()} == {"recipe.yaml", "split.json"}
+    assert (tmp_path / "split.json").read_text() == "by which it was trained"
+
+
 def test_a_buffer_that_is_asked_for_is_kept(plants: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "split.json"
     assert split("--observations", str(plants), "--out", str(out), "--set", "split.buffer_m=2000") == 0

@@ -520,6 +520,24 @@ def test_runs_that_do_not_go_together_are_not_fused(made: Path, tmp_path: Path, 
     assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
 
 
+def test_a_run_that_is_named_twice_is_not_fused_with_itself(made: Path, tmp_path: Path, capsys: Capture) -> None:
+    run = shutil.copytree(made / "run", tmp_path / "one")
+    (tmp_path / "same").symlink_to(run)
+    for verb in ("fuse", "calibrate"):
+        for again in (run, tmp_path / "same"):
+            told = refused(capsys, "marine", verb, run, again, "--out", tmp_path / "out")
+            assert "named twice" in told and str(again) in told and "once" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_step_that_the_chain_has_not_is_refused_in_rehearsal_too(made: Path, tmp_path: Path, capsys: Capture) -> None:
+    for words in (["--dry-run"], []):
+        told = refused(capsys, "marine", "pipeline", "nano", *sets(f"data.images={made / 'images'}", *KEYS), "--step",
+                       "nonsense", "--out", tmp_path / "out", *words)
+        assert "no step 'nonsense'" in told and "--step" in told and "baseline" in told
+    assert not (tmp_path / "out").exists()
+
+
 def other_keys(run: Path, folder: Path, *keys: str) -> Path:
     """A copy of a run that says of itself that it was trained with other keys."""
     shutil.copytree(run, folder)

@@ -105,3 +105,5 @@ def test_steps_are_named_in_their_order_or_refused(tmp_path) -> None:
         MarineRecipe(steps=("fuse", "baseline"))
     with pytest.raises(InputError, match="no step 'fusing'"):
         only(stages_of(chain(), tmp_path), "fusing")
+    with pytest.raises(InputError, match="no step 'fusing'"):  # before images are opened, let alone timed
+        estimate_chain(chain(), tmp_path, step="fusing")

@@ -125,6 +125,17 @@ def test_a_folder_of_labels_without_names_is_refused(tmp_path: Path) -> None:
     assert read_yolo(folder).classes == ("fish", "eel")
 
 
+def test_labels_whose_names_are_lost_are_refused_and_not_passed_over(tmp_path: Path) -> None:
+    write_yolo(small_set(tmp_path / "set", clips=1), tmp_path / "yolo")
+    (tmp_path / "yolo" / "dataset.yaml").unlink()
+    with pytest.raises(InputError, match=r"no dataset\.yaml.*their numbers mean nothing"):
+        read_input(tmp_path / "yolo")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(encode(picture(1)))
+    (tmp_path / "photos" / "a.txt").write_text("5 fish, none of them large\n")
+    assert read_input(tmp_path / "photos").form == "folder"
+
+
 def test_a_published_part_with_a_hostile_name_stays_inside(tmp_path: Path) -> None:
     with ImageWriter(tmp_path / "set", classes=("fish",)) as writer:
         writer.add("a", picture(1), published_split="../../outside")

@@ -129,3 +129,23 @@ def test_one_animal_of_which_two_classes_are_thought_is_counted_once() -> None:
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10.2], [20, 20, 30, 30]], np.float32)
     kept = detector.counted((boxes, np.array([0.5, 0.6, 0.2], np.float32), np.array([0, 1, 0])))
     assert kept[2].tolist() == [1] and kept[1].tolist() == pytest.approx([0.6])
+
+
+@pytest.mark.parametrize("method", ["wbf", "nms"])
+def test_one_member_alone_is_judged_by_the_boxes_that_it_finds_in_use(method) -> None:
+    from groundswell.pipelines.marine.detecting import Member, OpenDetector
+    from groundswell.pipelines.marine.recipe import DetectRecipe
+
+    def answer(batch):
+        near = np.array([[0.1, 0.1, 0.5, 0.5], [0.12, 0.12, 0.52, 0.52], [0.7, 0.7, 0.9, 0.9]], np.float32)
+        scores = np.array([[0.9, 0], [0.6, 0], [0, 0.002]], np.float32)
+        return np.stack([near] * len(batch)), np.stack([scores] * len(batch))
+
+    recipe = FuseRecipe(method=method, floor=0.01)
+    detector = OpenDetector("d", (Member(answer, False, DetectRecipe(), 0.5),), ("a", "b"), ("", ""), (-1, -1), SIZE,
+                            False, False, recipe, None, None, (0.3, 0.3))
+    used = detector.predictions(["x"], detector([np.zeros((SIZE, SIZE, 3), np.uint8)]))
+    told = fuse([used], recipe, [0.5])
+    assert len(used.score) == 3
+    for one, other in ((told.boxes, used.boxes), (told.score, used.score), (told.label, used.label)):
+        np.testing.assert_array_equal(one, other)

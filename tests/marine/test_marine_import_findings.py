@@ -15,6 +15,7 @@ from marine_sets import small_set
 from groundswell.core.errors import InputError
 from groundswell.pipelines.marine.exchange.importing import Imported, import_annotations, import_boxes
 from groundswell.pipelines.marine.exchange.package import make_package
+from groundswell.pipelines.marine.formats.yolo import write_yolo
 from groundswell.pipelines.marine.images import ImageSet
 
 
@@ -158,12 +159,30 @@ def test_yolo_numbers_are_those_of_the_package_and_none_lies_outside_it(tmp_path
                                                 "0.5 .5 .5 .1 .1\nfish .5 .5 .1 .1\n1 .5\n0 .1 .1 .3 .1 .3 .3\n")
     (folder / "labels" / "nowhere.txt").write_text("0 .5 .5 .1 .1\n")
     (folder / "labels" / "c0f1.txt").write_bytes(b"\xff\xfe0")
-    done = import_boxes(folder, images, tmp_path / "new")
-    assert _of(done) == {"outside_table": 2, "unreadable": 4, "outline": 1, "foreign_image": 1, "not_reviewed": 1}
+    package = make_package(images, list(images.images["image"]), tmp_path / "p.zip").path
+    done = import_boxes(folder, images, tmp_path / "new", package=package)
+    assert _of(done) == {"outside_table": 2, "numbered": 6, "unreadable": 4, "outline": 1, "foreign_image": 1,
+                         "not_reviewed": 1}
     assert done.images.annotations("c0f0").label.tolist() == [1, 2, 0] and _incomplete(done) == ["c0f0"]
     (folder / "data.yaml").write_text("names: {0: eel, 1: lionfish}")
     done = import_boxes(folder, images, tmp_path / "named")
     assert _of(done)["outside_table"] == 4 and done.images.species == (*IDS, 25)
+
+
+def test_numbers_that_nothing_gives_a_name_are_refused_and_not_taken_for_ids(tmp_path, images):
+    write_yolo(images, tmp_path / "yolo")  # in the order of the set's classes, which is not that of the species
+    (tmp_path / "yolo" / "dataset.yaml").unlink()
+    with pytest.raises(InputError, match=r"6 box\(es\) are numbers.*dataset\.yaml.*--package"):
+        import_boxes(tmp_path / "yolo", images, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_numbers_that_a_package_gives_names_are_told(tmp_path, images):
+    write_yolo(images, tmp_path / "yolo")
+    (tmp_path / "yolo" / "dataset.yaml").unlink()
+    package = make_package(images, list(images.images["image"]), tmp_path / "p.zip").path
+    done = import_boxes(tmp_path / "yolo", images, tmp_path / "new", package=package)
+    assert _of(done) == {"numbered": 6} and "taken as an id of the package" in done.text
 
 
 def test_an_image_without_a_text_file_is_not_reviewed(tmp_path, images):

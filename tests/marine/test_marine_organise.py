@@ -18,6 +18,7 @@ from marine_sets import CLASSES, picture, small_set
 from groundswell.core.errors import BusyError, InputError
 from groundswell.core.locks import lock_file
 from groundswell.pipelines.marine import organise as module
+from groundswell.pipelines.marine.formats import write_as
 from groundswell.pipelines.marine.formats.coco import write_coco
 from groundswell.pipelines.marine.formats.listing import clip_and_frame
 from groundswell.pipelines.marine.formats.voc import write_voc
@@ -182,6 +183,30 @@ def test_images_of_one_name_get_names_of_their_own(tmp_path: Path) -> None:
     assert made.images.classes == ()
     again = organise([tmp_path / "in"], tmp_path / "again", quiet=True)
     assert again.images.fingerprint() == made.images.fingerprint()
+
+
+@pytest.mark.parametrize("form", ["yolo", "voc"])
+def test_an_image_with_a_region_of_many_is_not_written_as_one_without_these_animals(tmp_path: Path, form: str) -> None:
+    with ImageWriter(tmp_path / "set", classes=CLASSES) as writer:
+        writer.add("group", picture(1), boxes=[[1, 2, 9, 9], [0, 0, 64, 48]], label=[0, 1], crowd=[0, 1])
+        writer.add("one", picture(2), boxes=[[1, 2, 9, 9]], label=[2])
+        writer.add("unseen", picture(3), boxes=[[0, 0, 64, 48]], label=[1], crowd=[1], annotated=False)
+    wrote, left_out = write_as(writer.set, tmp_path / form, form)
+    assert wrote.startswith("Wrote 2 images with 1 boxes") and left_out.startswith("Left out: 1 image(s)")
+    assert "as background" in left_out
+    back = organise([tmp_path / form], tmp_path / "back", quiet=True).images
+    assert back.images["image"][back.images["annotated"]].tolist() == ["one"]
+    assert not list((tmp_path / form).rglob("*group*"))
+
+
+@pytest.mark.parametrize("form", ["yolo", "voc"])
+def test_a_set_of_which_nothing_can_be_written_in_a_form_is_refused(tmp_path: Path, form: str) -> None:
+    with ImageWriter(tmp_path / "set", classes=CLASSES) as writer:
+        writer.add("group", picture(1), boxes=[[0, 0, 64, 48]], label=[1], crowd=[1])
+    with pytest.raises(InputError, match=r"region of many.*coco"):
+        write_as(writer.set, tmp_path / form, form)
+    assert not (tmp_path / form).exists()
+    assert len(write_as(writer.set, tmp_path / "coco", "coco")) == 1
 
 
 def test_several_places_become_one_set_with_their_classes_merged_by_whole_names(tmp_path: Path) -> None:

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from marine_sets import small_set
 
 from groundswell.core.errors import InputError
+from groundswell.pipelines.marine.formats import write_as
+from groundswell.pipelines.marine.formats.yolo import write_yolo
 from groundswell.pipelines.marine.image_files import decode, encode
 from groundswell.pipelines.marine.images import ImageSet
+from groundswell.pipelines.marine.organise import organise
 from groundswell.pipelines.marine.prepare import preparing
 from groundswell.pipelines.marine.prepare.preparing import is_prepared, prepare_set, recipe_of
 from groundswell.pipelines.marine.prepare.recipe import PrepareRecipe
@@ -79,6 +83,37 @@ def test_how_a_set_was_corrected_can_be_read_off_it(images: ImageSet, tmp_path: 
     assert recipe_of(ImageSet.open(tmp_path / "out").preparation) == recipe
     with pytest.raises(InputError, match="strenght"):
         recipe_of({"underwater": {"strenght": 1.0}})
+
+
+@pytest.mark.parametrize("form", ["coco", "json", "yolo", "voc"])
+def test_what_was_done_to_images_goes_along_with_them_through_every_form(tmp_path: Path, form: str) -> None:
+    made = prepare_set(small_set(tmp_path / "images"), tmp_path / "done", PrepareRecipe(clip=3.0), quiet=True)
+    there = tmp_path / "done" / "boxes.json" if form == "json" else tmp_path / form
+    write_as(made, there, "coco" if form == "json" else form)
+    assert organise([there], tmp_path / "back", quiet=True).images.preparation == made.preparation
+
+
+def test_images_corrected_alike_become_one_set_and_others_do_not(tmp_path: Path) -> None:
+    sets = {"plain": small_set(tmp_path / "images")}
+    for name, clip, seed in (("one", 3.0, 1), ("same", 3.0, 2), ("other", 2.0, 3)):
+        images = small_set(tmp_path / f"{name}-images", seed=seed)
+        sets[name] = prepare_set(images, tmp_path / f"{name}-done", PrepareRecipe(clip=clip), quiet=True)
+    for name, images in sets.items():
+        write_as(images, tmp_path / name, "yolo")
+    alike = organise([tmp_path / "one", tmp_path / "same"], tmp_path / "alike", quiet=True).images
+    assert recipe_of(alike.preparation) == PrepareRecipe(clip=3.0) and len(alike) == 12
+    for name in ("plain", "other"):
+        with pytest.raises(InputError, match="not prepared as those"):
+            organise([tmp_path / "one", tmp_path / name], tmp_path / "mixed", quiet=True)
+    assert not (tmp_path / "mixed").exists()
+
+
+@pytest.mark.parametrize("said", [[1], {"underwater": "much"}, {"underwater": {"fog": 1}}, {"when": float("nan")}])
+def test_a_preparation_that_cannot_be_used_is_refused(tmp_path: Path, said: object) -> None:
+    path = write_yolo(small_set(tmp_path / "images"), tmp_path / "yolo")
+    path.write_text(path.read_text() + yaml.safe_dump({"groundswell": {"preparation": said}}))
+    with pytest.raises(InputError, match="preparation"):
+        organise([tmp_path / "yolo"], tmp_path / "out", quiet=True)
 
 
 def test_earlier_preparations_are_kept(tmp_path: Path) -> None:

@@ -70,9 +70,18 @@ def write_split(manifest: SplitManifest, out: Path | None) -> None:
     Raises:
         InputError: the folder is that of a run.
     """
-    if out is None:
-        return
-    if (out / "recipe.yaml").exists():
+    if out is not None:
+        check_split_place(out)
+        manifest.write(out)
+
+
+def check_split_place(out: Path) -> None:
+    """See that a division, whether a folder or a ``.json`` document, does not come into the folder of a run.
+
+    Raises:
+        InputError: it would.
+    """
+    folder = out.parent if out.suffix == ".json" else out
+    if (folder / "recipe.yaml").exists():
         raise InputError("This folder is that of a run, which is judged by the division it was trained with",
                          where=f"--out {out}", fix="Choose another folder")
-    manifest.write(out)

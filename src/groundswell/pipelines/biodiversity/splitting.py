@@ -18,6 +18,7 @@ from groundswell.pipelines.biodiversity.data import observations_of, with_cluste
 from groundswell.pipelines.biodiversity.observations import observation_table, read_observations
 from groundswell.pipelines.biodiversity.published_json import read_split_json, stratum_in_words, write_split_json
 from groundswell.pipelines.biodiversity.recipe import BiodiversityRecipe
+from groundswell.pipelines.verbs import check_split_place, write_split
 from groundswell.splits.audit import require_clean
 from groundswell.splits.knndm_words import matching_in_words
 from groundswell.splits.make import make_split
@@ -35,9 +36,11 @@ def split_observations(recipe: BiodiversityRecipe, out: Path | None) -> list[str
             that was published), or a folder for that with the manifest, maps, GeoJSON and a page; None writes nothing.
 
     Raises:
-        InputError: the observations cannot be divided like this.
+        InputError: the observations cannot be divided like this, or ``out`` is in the folder of a run.
         RefusedError: the division leaks.
     """
+    if out is not None:
+        check_split_place(out)
     frame, origin = _frame(recipe)
     table = with_clusters(observation_table(frame, group=recipe.data.group, origin=origin), recipe.data.cluster_km)
     manifest = make_split(table, recipe.split)
@@ -56,7 +59,7 @@ def split_observations(recipe: BiodiversityRecipe, out: Path | None) -> list[str
         _write_document(recipe, frame, manifest, out)
         return [*lines, f"Wrote {out}. Next: groundswell biodiversity audit {out}"]
     audit = write_audit(out, table, manifest)
-    manifest.write(out)
+    write_split(manifest, out)
     _write_document(recipe, frame, manifest, out / "observations.json")
     return [*lines, *audit.verdict(), f"Wrote {out}. Look at {out / 'audit.html'}"]
 

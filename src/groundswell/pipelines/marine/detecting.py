@@ -17,7 +17,7 @@ from groundswell.core.run import RunFolder
 from groundswell.data.boxes import BoxPredictions
 from groundswell.pipelines.marine.calibration import Calibrator
 from groundswell.pipelines.marine.decode import to_original
-from groundswell.pipelines.marine.fusion import fuse_image, surest
+from groundswell.pipelines.marine.fusion import found_together, surest
 from groundswell.pipelines.marine.letterbox import letterbox
 from groundswell.pipelines.marine.predicting import Answer, answer_of_file, answer_of_task, decoded
 from groundswell.pipelines.marine.prepare.recipe import PrepareRecipe
@@ -90,7 +90,7 @@ class OpenDetector:
                     part.append((one.boxes if view is None else view.back(one.boxes, self.size), one.score, one.label))
         found = []
         for part, (_, placed) in zip(parts, fitted, strict=True):
-            boxes, score, label = part[0] if len(part) == 1 else fuse_image(part, weights, self.fuse)
+            boxes, score, label = found_together(part, weights, self.fuse)
             found.append(to_original((boxes, score, label), placed))
         return [self._calibrated((one.boxes, one.score, one.label)) for one in found]
 

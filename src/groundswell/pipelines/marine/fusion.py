@@ -20,6 +20,12 @@ Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 """Boxes (k, 4) in pixels, scores (k,), labels (k,)."""
 
 
+def found_together(parts: Sequence[Found], weights: Sequence[float], recipe: FuseRecipe) -> Found:
+    """What several members find in one image, as it is judged and as it is used: of one its boxes as they are, for
+    there is nothing to fuse, and of more :func:`fuse_image`."""
+    return parts[0] if len(parts) == 1 else fuse_image(parts, weights, recipe)
+
+
 def fuse_image(parts: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]], weights: Sequence[float],
                recipe: FuseRecipe) -> Found:
     """Fuse what several members found in one image, the surest first.
@@ -128,7 +134,7 @@ def suppressed(boxes: NDArray[Any], score: NDArray[Any], label: NDArray[Any], mo
 
 
 def fuse(members: Sequence[BoxPredictions], recipe: FuseRecipe, weights: Sequence[float]) -> BoxPredictions:
-    """Fuse the predictions of several members, image by image.
+    """Fuse the predictions of several members, image by image; those of one alone stay as they are.
 
     Raises:
         InputError: they are of other images or classes.
@@ -141,8 +147,8 @@ def fuse(members: Sequence[BoxPredictions], recipe: FuseRecipe, weights: Sequenc
                              fix="Predict the same images with every member")
         row = {name: at for at, name in enumerate(other.sample_id)}
         places.append([row[name] for name in first.sample_id])
-    found = [fuse_image([one.of_image(place[k]) for one, place in zip(members, places, strict=True)], weights, recipe)
-             for k in range(len(first))]
+    found = [found_together([one.of_image(place[k]) for one, place in zip(members, places, strict=True)], weights,
+                            recipe) for k in range(len(first))]
     note: dict[str, Any] = {}
     for one in reversed(members):
         note.update(one.note)

@@ -23,8 +23,9 @@ from groundswell.core.progress import progress, say
 from groundswell.pipelines.marine.formats.coco import read_coco
 from groundswell.pipelines.marine.formats.folder import read_folder
 from groundswell.pipelines.marine.formats.listing import Listing
+from groundswell.pipelines.marine.formats.preparation import shared_preparation
 from groundswell.pipelines.marine.formats.voc import annotations_of, read_voc
-from groundswell.pipelines.marine.formats.yolo import description_of, read_yolo
+from groundswell.pipelines.marine.formats.yolo import description_of, has_labels, read_yolo
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.images_layout import FACTS, FOLDER
 from groundswell.pipelines.marine.organise_recipe import OrganiseRecipe
@@ -124,7 +125,9 @@ def _recognised(path: Path) -> Listing:
         return _coco_in(path)
     if description_of(path):
         return read_yolo(path)
-    return read_voc(path) if annotations_of(path) else read_folder(path)
+    if annotations_of(path):
+        return read_voc(path)
+    return read_yolo(path) if has_labels(path) else read_folder(path)  # labels without names are refused, not lost
 
 
 def organise(inputs: Sequence[str | Path], out: str | Path, recipe: OrganiseRecipe | None = None, *,
@@ -148,7 +151,8 @@ def organise(inputs: Sequence[str | Path], out: str | Path, recipe: OrganiseReci
         quiet: no progress on stderr.
 
     Raises:
-        InputError: an input cannot be read at all, no image is left, or something else is at ``out``.
+        InputError: an input cannot be read at all, its images are not prepared as those of another, no image is left,
+            or something else is at ``out``.
         BusyError: another process is making the same set.
     """
     recipe, out = recipe or OrganiseRecipe(), Path(out).resolve()
@@ -161,6 +165,7 @@ def organise(inputs: Sequence[str | Path], out: str | Path, recipe: OrganiseReci
         raise InputError("There is something here already", where=out, fix="Name another folder, or remove this one")
     table = species if isinstance(species, SpeciesTable) else load_species(species)
     listings = [read_input(Path(path), kind) for path in inputs]
+    shared_preparation(listings)  # before the first image is touched
     todo = plan(listings, recipe)
     stamps = {one.name: stamp_of(one, recipe) for one in todo}
     asked = {"inputs": [str(Path(path).resolve()) for path in inputs], "recipe": recipe.model_dump(mode="json"),
@@ -206,7 +211,8 @@ def _digest(listings: Sequence[Listing], todo: Sequence[Planned], stamps: Mappin
     """Of all that a set depends on but its recipe: images as they lie there, what is said of them, and the species."""
     digest = hashlib.blake2b(digest_size=16)
     for listing in listings:
-        digest.update(json.dumps([listing.form, listing.classes]).encode())
+        done = [listing.preparation] if listing.preparation else []
+        digest.update(json.dumps([listing.form, listing.classes, *done], sort_keys=True).encode())
     for one in todo:
         item = one.item
         digest.update(json.dumps([one.name, stamps[one.name], one.clip, one.frame, item.annotated, item.incomplete,

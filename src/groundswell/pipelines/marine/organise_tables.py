@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
 from groundswell.pipelines.marine.formats.listing import Listing, Refused
+from groundswell.pipelines.marine.formats.preparation import shared_preparation
 from groundswell.pipelines.marine.images_layout import BOX_COLUMNS, SIDES, SetFacts
 from groundswell.pipelines.marine.images_writing import write_tables
 from groundswell.pipelines.marine.organise_recipe import OrganiseRecipe
@@ -77,7 +78,8 @@ class Gathering:
                              where=", ".join(asked["inputs"]))
         ids, table = species_of(self.classes, self._recipe, species), pd.concat(self._boxes)
         note = {**({"simulated": True} if self._recipe.simulated else {}), "organised": {"inputs": asked["inputs"]}}
-        write_tables(folder, SetFacts(self.classes, ids, {}, note), pd.DataFrame(self._images), table)
+        facts = SetFacts(self.classes, ids, shared_preparation(self._listings), note)
+        write_tables(folder, facts, pd.DataFrame(self._images), table)
         return {"asked": dict(asked), "images": len(self._images), "boxes": len(table),
                 "found": [{"path": str(listing.path), "form": listing.form, "images": len(listing.items),
                            "classes": list(listing.classes)} for listing in self._listings],

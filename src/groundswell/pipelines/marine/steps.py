@@ -361,7 +361,7 @@ def pipeline(
     if dry_run:
         from groundswell.pipelines.marine.chain.estimate import estimate_chain
 
-        tell(estimate_chain(loaded, out))
+        tell(estimate_chain(loaded, out, step=step))
         return
     from groundswell.pipelines.marine.chain.running import run_chain
 

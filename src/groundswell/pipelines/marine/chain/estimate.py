@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import torch
 
-from groundswell.pipelines.marine.chain.plan import Stage, check_folds, stages_of
+from groundswell.pipelines.marine.chain.plan import Stage, check_folds, only, stages_of
 from groundswell.pipelines.marine.data import WORKFLOW, source_of
 from groundswell.pipelines.marine.recipe import MarineRecipe
 from groundswell.pipelines.workflow import Archive, rehearse, usable_rows
@@ -40,8 +40,8 @@ class Measured:
     parameters: int
 
 
-def estimate_chain(recipe: MarineRecipe, out: Path) -> list[str]:
-    """Time, memory and disk of every stage, in sentences; nothing is written.
+def estimate_chain(recipe: MarineRecipe, out: Path, *, step: str = "") -> list[str]:
+    """Time, memory and disk of every stage, or of those of one step, in sentences; nothing is written.
 
     A few images are learnt from and looked at on the device that the chain would run on. Time grows with the area of
     the images: of stages at many sizes the mean area counts.
@@ -49,6 +49,8 @@ def estimate_chain(recipe: MarineRecipe, out: Path) -> list[str]:
     Raises:
         InputError, RefusedError: as the chain itself would say.
     """
+    stages = stages_of(recipe, out)
+    chosen = only(stages, step) if step else stages
     archive = WORKFLOW.open(recipe)
     manifest = WORKFLOW.divide(recipe, archive)
     require_clean(manifest, recipe.split.allow_leakage)
@@ -60,7 +62,7 @@ def estimate_chain(recipe: MarineRecipe, out: Path) -> list[str]:
              f"and {1e3 * found.use_s:.0f} ms in use at {recipe.data.size} pixels, measured on {found.images} at once; "
              f"{rows[TRAIN]} images train, {rows[VALIDATION]} validate, {rows[TEST]} test."]
     total_s = total_mib = 0.0
-    for stage in stages_of(recipe, out):
+    for stage in chosen:
         seconds, disk = _stage(stage, recipe, found, rows)
         total_s, total_mib = total_s + seconds, total_mib + disk
         lines.append(f"{stage.name:24}{_time(seconds):>12}  memory {found.memory_mib / 1024:5.1f} GiB  "

@@ -46,13 +46,16 @@ class Members:
         """Open trained runs.
 
         Raises:
-            InputError: there is none, one is not trained, or they do not share images, classes and split, or look at
-                images in another size or corrected otherwise.
+            InputError: there is none, one is named twice or is not trained, or they do not share images, classes and
+                split, or look at images in another size or corrected otherwise.
         """
         runs = [RunFolder.open(path) for path in paths]
         if not runs:
             raise InputError("There is no run to fuse", fix="Name one run or more")
-        for run in runs:
+        for number, run in enumerate(runs):
+            if any(run.path.resolve() == other.path.resolve() for other in runs[:number]):
+                raise InputError("This run is named twice, and would answer for two members", where=run.path,
+                                 fix="Name each run once")
             if not (run.path / "predictions.parquet").exists():
                 raise InputError("The run is not trained yet", where=run.path,
                                  fix=f"Go on with: groundswell resume {run.path}")

@@ -14,6 +14,7 @@ SAYS = {
     "unreadable": "entries that cannot be read",
     "unknown_category": "boxes of a category that is neither in the package nor in the table of species",
     "outside_table": "boxes with a class number outside the table",
+    "numbered": "boxes whose class is a number without a name; taken as an id of the package",
     "orphan_annotation": "annotations of an image that the file does not list",
     "foreign_image": "images that are not in the package",
     "repeated_image": "images that are there more than once; their boxes were put together",
@@ -37,7 +38,7 @@ SAYS = {
 }
 """Kinds of findings, in the order of a report."""
 HARMLESS = frozenset({"size_scaled", "clipped", "turned_box", "outline", "repeated_box", "several_annotators",
-                      "not_reviewed", "repeated_image"})
+                      "not_reviewed", "repeated_image", "numbered"})
 """Findings that lose nothing."""
 _LOSES = frozenset({"unreadable", "unknown_category", "outside_table", "not_finite", "not_a_box"})
 """Findings about a box that lose the animal it was drawn for."""

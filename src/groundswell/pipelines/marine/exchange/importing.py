@@ -49,6 +49,7 @@ class _Package:
     images: frozenset[str]
     numbered: dict[int, str]
     sha256: dict[str, str] = field(default_factory=dict)
+    manifest: bool = False
 
 
 def import_annotations(annotations: Path, images: Path, out: Path, package: Path | None = None,
@@ -85,8 +86,8 @@ def import_boxes(source: Path, images: ImageSet, out: Path, *, package: Path | N
         keep_others: also take the set's other images over, as they are.
 
     Raises:
-        InputError: nothing of it can be used, a file is none or hostile, or there is something at ``out``; nothing is
-            written then.
+        InputError: nothing of it can be used, a file is none or hostile, its classes are numbers that nothing gives a
+            name, or there is something at ``out``; nothing is written then.
         MissingExtraError: CVAT, and defusedxml is not installed.
     """
     findings, table = Findings(), species or load_species()
@@ -94,6 +95,7 @@ def import_boxes(source: Path, images: ImageSet, out: Path, *, package: Path | N
         sent = _sent(bundle, package, images, table)
         kind, entries = read_entries(bundle, kind, findings, source)
         changed = _changed(bundle, sent)
+    _check_numbers(entries, sent, findings, source)
     if kind in ("coco", "cvat") and empties == "auto" and not any(entry.shapes for entry in entries):
         raise InputError("There is not one box in it: this looks like the file that was sent out", where=source,
                          fix="Have the annotations exported; or say that images without a box are reviewed")
@@ -132,10 +134,25 @@ def _sent(bundle: Bundle, package: Path | None, images: ImageSet, table: Species
             raise InputError(f"The manifest is not of a '{FORMAT}'", where=package or MANIFEST)
         names = {str(row["image"]): str(row["file"]) for row in value["images"]}
         return _Package(frozenset(names), {int(row["id"]): str(row["name"]) for row in value["categories"]},
-                        {name: str(value["files"][file]["sha256"]) for name, file in names.items()})
+                        {name: str(value["files"][file]["sha256"]) for name, file in names.items()}, manifest=True)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"The manifest lacks something or holds something else: {error!r}", where=package or MANIFEST,
                          fix="Take the manifest of the package that was sent") from error
+
+
+def _check_numbers(entries: list[Entry], sent: _Package, findings: Findings, source: Path) -> None:
+    """See that classes which are numbers alone are ids of a package: a YOLO folder counts its classes as it likes.
+
+    Raises:
+        InputError: no package says so.
+    """
+    numbered = [entry.name for entry in entries for shape in entry.shapes if isinstance(shape.category, int)]
+    if numbered and not sent.manifest:
+        raise InputError(f"The classes of {len(numbered)} box(es) are numbers, and no list says which class has which "
+                         "number", where=source, fix="Put the list of names beside them (dataset.yaml, data.yaml or "
+                         "classes.txt); or, if the numbers are the ids of a package, name that by --package")
+    for name in numbered:
+        findings.add("numbered", name)
 
 
 def _changed(bundle: Bundle, sent: _Package) -> frozenset[str]:

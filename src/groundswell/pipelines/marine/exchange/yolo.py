@@ -28,7 +28,8 @@ def label_files(names: Sequence[str]) -> list[str]:
 
 def read_yolo(names: Sequence[str], read: Callable[[str], bytes], findings: Findings) -> list[Entry]:
     """Images of a YOLO folder, with their boxes. An empty text file is an image without animals; an image without a
-    text file is not reviewed. Classes are named by ``data.yaml`` or ``classes.txt``; else they stay numbers.
+    text file is not reviewed. Classes are named by ``data.yaml`` or ``classes.txt``; else they stay numbers, of
+    which only a package can tell what they mean.
 
     Raises:
         InputError: the list of classes cannot be read.

@@ -12,6 +12,7 @@ import pandas as pd
 from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_folder, read_json, write_json
 from groundswell.pipelines.marine.formats.listing import MOST, Item, Listing, find_image, part_of, reason_of
+from groundswell.pipelines.marine.formats.preparation import preparation_in, with_preparation
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.images_layout import SIDES
 from groundswell.pipelines.marine.species import SpeciesTable, load_species
@@ -44,7 +45,7 @@ def read_coco(path: Path, images: Path | None = None) -> Listing:
     if not all(isinstance(part, list) for part in (*lists.values(), boxes)):
         raise InputError("This is no COCO file: it lacks the lists 'images', 'annotations' or 'categories'", where=path)
     categories = _categories(lists["categories"], path)
-    listing = Listing("coco", path, tuple(categories.values()))
+    listing = Listing("coco", path, tuple(categories.values()), preparation=preparation_in(value.get("info"), path))
     roots = [Path(images)] if images else [path.parent, path.parent / "images"]
     items = _images(listing, lists["images"] or [], roots, any_box=bool(boxes))
     _boxes(listing, boxes or [], items, {number: index for index, number in enumerate(categories)})
@@ -162,7 +163,8 @@ def coco_of(images: ImageSet, *, boxes: bool = True, species: SpeciesTable | Non
         entry.update({key: row[key] for key in ("latitude", "longitude", "depth_m") if row[key] == row[key]})
         entry.update({"date_captured": row["time"].isoformat()} if not pd.isna(row["time"]) else {})
         entries.append(entry)
-    return {"info": {"description": "Set of images", **images.note}, "images": entries, "categories": categories,
+    info = {"description": "Set of images", **images.note, **with_preparation(images.preparation)}
+    return {"info": info, "images": entries, "categories": categories,
             "annotations": _annotations(images) if boxes else []}
 
 

@@ -90,6 +90,7 @@ class Listing:
         classes: names that labels stand for.
         items: images that are there, in a fixed order.
         refused: what is left out already.
+        preparation: what was done to the images, as a set says it.
     """
 
     form: str
@@ -97,6 +98,7 @@ class Listing:
     classes: tuple[str, ...]
     items: list[Item] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
+    preparation: dict[str, Any] = field(default_factory=dict)
 
     def add(self, item: Item) -> bool:
         """Take an image in, or leave it out where its path is not UTF-8; whether it was taken."""

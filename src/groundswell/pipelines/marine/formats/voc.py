@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import atomic_folder
+from groundswell.core.files import atomic_folder, parse_json
 from groundswell.core.optional import require
+from groundswell.pipelines.marine.formats.crowds import rows_without_crowds
 from groundswell.pipelines.marine.formats.listing import (
     MOST,
     Item,
@@ -21,6 +23,7 @@ from groundswell.pipelines.marine.formats.listing import (
     plain_part,
     reason_of,
 )
+from groundswell.pipelines.marine.formats.preparation import checked
 from groundswell.pipelines.marine.image_files import READABLE
 from groundswell.pipelines.marine.images import ImageSet
 
@@ -42,7 +45,8 @@ def read_voc(folder: Path) -> Listing:
     so, and all are taken as they stand. Classes are the names found, in alphabetical order.
 
     Raises:
-        InputError: there is no such folder, or no XML file in it.
+        InputError: there is no such folder, or no XML file in it; or they say different things of what was done to the
+            images.
         MissingExtraError: defusedxml is not installed.
     """
     folder = Path(folder)
@@ -51,10 +55,11 @@ def read_voc(folder: Path) -> Listing:
         raise InputError("There are no Pascal VOC annotations here", where=folder)
     listing = Listing("voc", folder, ())
     read: list[tuple[Item, _Objects]] = []
+    prepared: list[dict[str, Any]] = []
     seen: set[Path] = set()
     for path in files:
         try:
-            item, objects = _read(listing, folder, path)
+            item, objects, preparation = _read(listing, folder, path)
             if item.file in seen:
                 raise InputError("Its image has annotations already")
         except InputError as error:
@@ -62,6 +67,11 @@ def read_voc(folder: Path) -> Listing:
             continue
         seen.add(item.file)
         read.append((item, objects))
+        prepared.append(preparation)
+        if preparation != prepared[0]:
+            raise InputError("This annotation does not say of the preparation of its image what the first one says",
+                             where=path, fix="Make sets of them apart, or take the files as they were written")
+    listing.preparation = prepared[0] if prepared else {}
     listing.classes = tuple(sorted({name for _, objects in read for name, _ in objects}))
     first = 0.0 if any(min(sides[:2]) < 1 for _, objects in read for _, sides in objects) else 1.0
     for item, objects in read:
@@ -71,7 +81,7 @@ def read_voc(folder: Path) -> Listing:
     return listing
 
 
-def _read(listing: Listing, folder: Path, path: Path) -> tuple[Item, _Objects]:
+def _read(listing: Listing, folder: Path, path: Path) -> tuple[Item, _Objects, dict[str, Any]]:
     xml = require("defusedxml.ElementTree", extra="marine", purpose="Reading Pascal VOC")
     try:
         root = xml.fromstring(path.read_bytes())
@@ -101,7 +111,7 @@ def _read(listing: Listing, folder: Path, path: Path) -> tuple[Item, _Objects]:
             listing.lose_box(item, f"object {place} of {key}", "it is not four finite numbers")
         else:
             objects.append((name, sides))
-    return item, objects
+    return item, objects, _preparation(root, path)
 
 
 def _image(folder: Path, path: Path, name: str) -> Path:
@@ -123,6 +133,13 @@ def _clip(root: ET.Element) -> dict[str, str | int]:
     return {**({"clip": clip} if clip else {}), **({} if frame is None else {"frame": frame})}
 
 
+def _preparation(root: ET.Element, path: Path) -> dict[str, Any]:
+    try:
+        return checked(parse_json(root.findtext("source/preparation") or "{}"), path)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"What it says of the preparation of its image is no JSON: {error}") from error
+
+
 def _number(text: str | None) -> float:
     try:
         return float(text or "nan")
@@ -133,7 +150,7 @@ def _number(text: str | None) -> float:
 def write_voc(images: ImageSet, folder: Path) -> Path:
     """Write a set as ``Annotations``, ``JPEGImages`` and ``ImageSets/Main``; images that are not annotated have no XML.
 
-    Pixels count from 1, with fractions. Regions of many are left out.
+    Pixels count from 1, with fractions. Annotated images with a region of many are left out: VOC has none.
 
     Args:
         images: the set.
@@ -143,13 +160,14 @@ def write_voc(images: ImageSet, folder: Path) -> Path:
         The folder.
 
     Raises:
-        InputError: the folder is not empty, or an image cannot be read.
+        InputError: the folder is not empty, an image cannot be read, or every image has a region of many.
     """
+    rows = rows_without_crowds(images)
     with atomic_folder(Path(folder)) as new:
         for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
             (new / name).mkdir(parents=True)
         parts: dict[str, list[str]] = {}
-        for row in images.images.to_dict("records"):
+        for row in rows:
             name = row["image"]
             source = images.file(name)
             (new / "JPEGImages" / source.name).write_bytes(source.read_bytes())
@@ -171,14 +189,13 @@ def _tree(images: ImageSet, row: Mapping[Any, Any], file: str) -> ET.Element:
             ET.SubElement(above, tag).text = str(text)
 
     put(root, folder="JPEGImages", filename=file)
-    put(ET.SubElement(root, "source"), database=row["source"], clip=row["clip"], frame=row["frame"])
+    done = {"preparation": json.dumps(images.preparation)} if images.preparation else {}
+    put(ET.SubElement(root, "source"), database=row["source"], clip=row["clip"], frame=row["frame"], **done)
     put(ET.SubElement(root, "size"), width=row["width"], height=row["height"], depth=3)
     known = images.annotations(str(row["image"]))
-    for box, label, crowd in zip(known.boxes.tolist(), known.label.tolist(), known.crowd, strict=True):
-        if not crowd:
-            entry = ET.SubElement(root, "object")
-            put(entry, name=images.classes[label], truncated=0, difficult=0)
-            sides = (box[0] + 1, box[1] + 1, box[2], box[3])
-            put(ET.SubElement(entry, "bndbox"), **{side: f"{value:.4f}" for side, value in zip(_SIDES, sides,
-                                                                                            strict=True)})
+    for box, label in zip(known.boxes.tolist(), known.label.tolist(), strict=True):
+        entry = ET.SubElement(root, "object")
+        put(entry, name=images.classes[label], truncated=0, difficult=0)
+        sides = (box[0] + 1, box[1] + 1, box[2], box[3])
+        put(ET.SubElement(entry, "bndbox"), **{side: f"{value:.4f}" for side, value in zip(_SIDES, sides, strict=True)})
     return root

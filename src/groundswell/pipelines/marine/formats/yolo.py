@@ -14,7 +14,9 @@ import yaml
 from groundswell.core.boxes import from_centre_and_size, to_centre_and_size
 from groundswell.core.errors import InputError
 from groundswell.core.files import atomic_folder, inside, whole_text
+from groundswell.pipelines.marine.formats.crowds import rows_without_crowds
 from groundswell.pipelines.marine.formats.listing import LEADS_OUT, MOST, Item, Listing, images_below, plain_part
+from groundswell.pipelines.marine.formats.preparation import preparation_in, with_preparation
 from groundswell.pipelines.marine.images import ImageSet
 
 FILE = "dataset.yaml"
@@ -27,6 +29,19 @@ _SPLITS = ("train", "val", "valid", "test")
 def description_of(folder: Path) -> Path | None:
     """The description of a folder of YOLO labels; None where there is none."""
     return next((folder / name for name in (*_DESCRIPTIONS, "classes.txt") if (folder / name).is_file()), None)
+
+
+def has_labels(folder: Path) -> bool:
+    """Whether an image below a folder has YOLO labels: a text with a box in its first line."""
+    folder = Path(folder).resolve()
+    for image in images_below(folder):
+        try:
+            text = _labels_of(folder, image).read_text("utf-8")
+            _parsed(next(filter(None, map(str.strip, text.splitlines())), "").split(), MOST)
+        except (OSError, ValueError, InputError):
+            continue
+        return True
+    return False
 
 
 def read_yolo(folder: Path) -> Listing:
@@ -45,8 +60,8 @@ def read_yolo(folder: Path) -> Listing:
     if description is None:
         raise InputError(f"There is no {FILE} and no classes.txt", where=folder,
                          fix="Add one: without the names of the classes their numbers mean nothing")
-    classes, parts = _described(description)
-    listing = Listing("yolo", folder, classes)
+    classes, parts, preparation = _described(description)
+    listing = Listing("yolo", folder, classes, preparation=preparation)
     clips = _clips(folder / CLIPS)
     seen: set[Path] = set()
     for part, path in _images_of(listing, folder.resolve(), parts):
@@ -64,9 +79,10 @@ def read_yolo(folder: Path) -> Listing:
     return listing
 
 
-def _described(path: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
+def _described(path: Path) -> tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]:
+    """Names of classes, places of the parts, and what was done to the images."""
     if path.suffix == ".txt":
-        return names_of(_text_of(path), path), {}
+        return names_of(_text_of(path), path), {}, {}
     try:
         value = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
@@ -79,7 +95,8 @@ def _described(path: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
     if value.get("nc", len(names)) != len(names):
         raise InputError(f"The description says nc: {value['nc']} and names {len(names)} classes", where=path,
                          fix="Correct one of them")
-    return tuple(whole_text(str(name)).strip() for name in names), {k: value[k] for k in _SPLITS if value.get(k)}
+    parts = {key: value[key] for key in _SPLITS if value.get(key)}
+    return tuple(whole_text(str(name)).strip() for name in names), parts, preparation_in(value, path)
 
 
 def names_of(text: str, where: Path | str) -> tuple[str, ...]:
@@ -200,7 +217,8 @@ def _clips(path: Path) -> dict[str, dict[str, Any]]:
 def write_yolo(images: ImageSet, folder: Path, parts: Mapping[str, str] | None = None) -> Path:
     """Write a set as ``{part}/images``, ``{part}/labels`` and ``dataset.yaml``; the images are copied.
 
-    Images that are not annotated get no file of labels. Regions of many are left out: YOLO has none.
+    Images that are not annotated get no file of labels. Annotated images with a region of many are left out: YOLO has
+    none.
 
     Args:
         images: the set.
@@ -211,14 +229,15 @@ def write_yolo(images: ImageSet, folder: Path, parts: Mapping[str, str] | None =
         dataset.yaml.
 
     Raises:
-        InputError: the folder is not empty, or an image cannot be read.
+        InputError: the folder is not empty, an image cannot be read, or every image has a region of many.
     """
+    rows = rows_without_crowds(images)
     usual = {"valid": "val", "validation": "val", "": "train"}
     with atomic_folder(Path(folder)) as new, (new / CLIPS).open("w", newline="", encoding="utf-8") as clips:
         table = csv.writer(clips)
         table.writerow(["image", "clip", "frame"])
         used = set()
-        for row in images.images.to_dict("records"):
+        for row in rows:
             name = row["image"]
             published = parts[name] if parts is not None else plain_part(row["published_split"])
             part = usual.get(published, published)
@@ -231,7 +250,7 @@ def write_yolo(images: ImageSet, folder: Path, parts: Mapping[str, str] | None =
                 text = "".join(_lines(images, name, row["width"], row["height"]))
                 (new / part / "labels" / f"{name}.txt").write_text(text, "utf-8")
         value = {"path": ".", **{part: f"{part}/images" for part in sorted(used | {"train", "val"})},
-                 "names": dict(enumerate(images.classes))}
+                 "names": dict(enumerate(images.classes)), **with_preparation(images.preparation)}
         for part in ("train", "val"):
             (new / part / "images").mkdir(parents=True, exist_ok=True)
         (new / FILE).write_text(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), "utf-8")
@@ -241,6 +260,5 @@ def write_yolo(images: ImageSet, folder: Path, parts: Mapping[str, str] | None =
 def _lines(images: ImageSet, name: str, width: int, height: int) -> Iterator[str]:
     known = images.annotations(name)
     shares = to_centre_and_size(known.boxes) / np.array([width, height, width, height])
-    for label, box, crowd in zip(known.label.tolist(), shares.tolist(), known.crowd, strict=True):
-        if not crowd:
-            yield " ".join([str(label), *(f"{value:.8f}" for value in box)]) + "\n"
+    for label, box in zip(known.label.tolist(), shares.tolist(), strict=True):
+        yield " ".join([str(label), *(f"{value:.8f}" for value in box)]) + "\n"
