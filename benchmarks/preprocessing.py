@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 BATCH, SAMPLES, CHANNELS, MARGIN = 16, 1024, 1000, 50
-ROUNDS = 4
+ROUNDS = 15
 COMPILE_S = 150
 
 
@@ -51,7 +51,7 @@ def preprocessing(work: Path) -> list[dict[str, Any]]:
 
     def chain(preparing: Callable[..., Any], augmenting: Callable[..., Any]) -> None:
         start_b = draw_starts(recipe, first_b, last_b, MARGIN, SAMPLES, generator)
-        augmenting(recipe, preparing(crop(batch, SAMPLES, start_b)), generator)
+        augmenting(recipe, preparing(crop(batch, SAMPLES, start_b)), generator, in_place=True)
 
     ways: dict[str, Callable[[], object]] = {
         "memory copy": lambda: np.copyto(target, source),

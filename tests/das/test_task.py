@@ -210,6 +210,10 @@ def check_noise_and_amplitude():
     both = augment(AugmentRecipe(probability=1.0), window, generator()).x_bct
     again = augment(AugmentRecipe(probability=1.0), window, generator()).x_bct
     assert torch.equal(both, again) and (both != window.x_bct)[:, 0, :70].all()
+    for recipe in (AugmentRecipe(probability=1.0), AugmentRecipe()):
+        taken = window._replace(x_bct=window.x_bct.clone())
+        over = augment(recipe, taken, generator(), in_place=True).x_bct
+        assert over is taken.x_bct and torch.equal(over, augment(recipe, window, generator()).x_bct)
 
 
 def test_changed_fibres_are_parts_of_the_fibre():

@@ -64,10 +64,17 @@ def change_fibre(recipe: AugmentRecipe, window: Prepared, generator: torch.Gener
     return window._replace(x_bct=x_bct * alive_bc[:, :, None], alive_bc=alive_bc)
 
 
-def augment(recipe: AugmentRecipe, window: Prepared, generator: torch.Generator) -> Prepared:
+def augment(recipe: AugmentRecipe, window: Prepared, generator: torch.Generator, *,
+            in_place: bool = False) -> Prepared:
     """Add noise and change the amplitude of prepared windows, each with its own chance for each window.
 
     Noise is Gaussian, in proportion to the window's own root mean square, on real channels and time samples only.
+
+    Args:
+        recipe: how much, and how often.
+        window: what to change.
+        generator: where chance comes from.
+        in_place: write over the windows: new memory for as many takes longer to get than to fill.
     """
     x_bct, alive_bc, valid_bt = window
     chosen_noise_b, chosen_amplitude_b, share_b = _draw(3, x_bct, generator)
@@ -75,19 +82,18 @@ def augment(recipe: AugmentRecipe, window: Prepared, generator: torch.Generator)
     level_b = torch.where(chosen_noise_b < recipe.probability, recipe.noise_level, 0.0)
     low, high = recipe.amplitude_scale_range
     factor_b = torch.where(chosen_amplitude_b < recipe.probability, low + (high - low) * share_b, 1.0)
-    made_bct = torch.empty_like(x_bct)
+    made_bct = x_bct if in_place else torch.empty_like(x_bct)
     for part in pieces(x_bct):
         x = x_bct[part]
         if x.device.type == "cpu" and not level_b[part].any():  # to ask would make another device wait
             torch.mul(x, factor_b[part, None, None], out=made_bct[part])
             continue
-        # Noise first, in its own place: it is as large as the windows.
-        made = made_bct[part].normal_(generator=generator)
+        made = (torch.empty_like(x) if in_place else made_bct[part]).normal_(generator=generator)
         rms_b = torch.linalg.vector_norm(x, dim=(1, 2)) / count_b[part].sqrt()
         made *= (level_b[part] * rms_b)[:, None, None] * alive_bc[part, :, None]
         made *= valid_bt[part, None, :]
         made += x
-        made *= factor_b[part, None, None]
+        torch.mul(made, factor_b[part, None, None], out=made_bct[part])
     return window._replace(x_bct=made_bct)
 
 

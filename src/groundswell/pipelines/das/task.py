@@ -143,7 +143,7 @@ class DasTask(Task):
             if generator is not None and recipe is not None:
                 if self.any_fibre:
                     window = change_fibre(recipe, window, generator)
-                window = augment(recipe, window, generator)
+                window = augment(recipe, window, generator, in_place=True)
         return self.classify(window, stretch)
 
 
