@@ -150,7 +150,7 @@ def real(work: Path) -> ImageSet:
 
 def as_fish(run: RunFolder, images: ImageSet) -> dict[str, Any]:
     """mAP50 of one class for all: boxes of all classes, of which overlapping ones are one fish."""
-    from groundswell.pipelines.workflow import load_archive
+    from groundswell.pipelines.archive import load_archive
 
     found = BoxPredictions.read(run.path / "predictions.parquet")
     each = []

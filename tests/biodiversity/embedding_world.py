@@ -10,8 +10,8 @@ import pandas as pd
 from groundswell.core.recipe import build_recipe
 from groundswell.data.arrays import ArraySource
 from groundswell.data.table import SampleTable
+from groundswell.pipelines.archive import Archive
 from groundswell.pipelines.biodiversity.recipe import BiodiversityRecipe
-from groundswell.pipelines.workflow import Archive
 from groundswell.splits.make import make_split
 
 SPECIES, WIDTHS = 6, {"vision": 24, "language": 32}

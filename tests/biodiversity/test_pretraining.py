@@ -13,12 +13,12 @@ from embedding_world import WIDTHS, World, world_recipe
 from groundswell.core.errors import InputError, RefusedError
 from groundswell.data.table import SampleTable
 from groundswell.evaluate.recipe import EvaluateRecipe
+from groundswell.pipelines.archive import load_archive
 from groundswell.pipelines.biodiversity import pretraining
 from groundswell.pipelines.biodiversity.models.classifiers import FusionClassifier
 from groundswell.pipelines.biodiversity.pretrained import Pretrained, init_from
 from groundswell.pipelines.biodiversity.pretraining import make_task, pretrain, seen_by
 from groundswell.pipelines.biodiversity.reconstruction import RIVALS, Loading, measure, summarise
-from groundswell.pipelines.workflow import load_archive
 from groundswell.splits.manifest import TEST, TRAIN, VALIDATION, SplitManifest
 from groundswell.train.fit import load_best
 from groundswell.train.weights import read_weights

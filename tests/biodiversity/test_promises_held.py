@@ -414,7 +414,7 @@ def test_the_benchmark_command_of_the_seed_runs(world, capsys):
 # -- the run's split is what it was trained on -------------------------------------------------------------------------
 
 def test_the_split_of_a_run_can_be_read_again(runs):
-    from groundswell.pipelines.workflow import load_archive
+    from groundswell.pipelines.archive import load_archive
 
     manifest = SplitManifest.read(runs["both"].path, load_archive(runs["both"].path).table)
     assert manifest.regime == "file" and manifest.stratum is not None

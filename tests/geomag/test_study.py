@@ -18,13 +18,13 @@ from groundswell.cli.main import main
 from groundswell.core.errors import FailureError, InputError
 from groundswell.core.recipe import build_recipe
 from groundswell.data.predictions import Predictions
+from groundswell.pipelines.archive import load_archive
 from groundswell.pipelines.geomag.ensembles import open_ensemble
 from groundswell.pipelines.geomag.recipe import GeomagRecipe
 from groundswell.pipelines.geomag.study import fits
 from groundswell.pipelines.geomag.study.combining import combine, shares
 from groundswell.pipelines.geomag.study.folder import StudyFolder
 from groundswell.pipelines.geomag.study.run import StudyOutcome, plan_study, run_study
-from groundswell.pipelines.workflow import load_archive
 from groundswell.splits.manifest import HOLDOUT, SplitManifest
 
 

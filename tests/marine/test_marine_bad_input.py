@@ -21,12 +21,12 @@ from marine_sets import picture
 
 from groundswell.cli.main import main
 from groundswell.core.recipe import dump_recipe, load_recipe
+from groundswell.pipelines.archive import load_archive
 from groundswell.pipelines.marine.detecting import ENSEMBLE, open_detector
 from groundswell.pipelines.marine.image_files import encode
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.recipe import MarineRecipe
 from groundswell.pipelines.marine.simulate.simulating import simulate_set
-from groundswell.pipelines.workflow import load_archive
 from groundswell.splits.manifest import TEST, TRAIN, SplitManifest
 
 Capture = pytest.CaptureFixture[str]
@@ -543,6 +543,8 @@ def other_keys(run: Path, folder: Path, *keys: str) -> Path:
     shutil.copytree(run, folder)
     recipe = load_recipe(MarineRecipe, folder / "recipe.yaml", keys)
     (folder / "recipe.yaml").write_text(dump_recipe(recipe))
+    begun = json.loads((folder / "provenance.json").read_text())
+    (folder / "provenance.json").write_text(json.dumps({**begun, "recipe": recipe.model_dump(mode="json")}))
     return folder
 
 

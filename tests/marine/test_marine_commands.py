@@ -20,11 +20,11 @@ from PIL import Image
 from groundswell.cli.main import main
 from groundswell.core.optional import available
 from groundswell.core.recipe import build_recipe, shipped_recipe
+from groundswell.pipelines.archive import load_archive
 from groundswell.pipelines.marine.chain import calibrating
 from groundswell.pipelines.marine.chain.members import Members
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.recipe import MarineRecipe
-from groundswell.pipelines.workflow import load_archive
 from groundswell.splits.manifest import TRAIN, VALIDATION, SplitManifest
 from groundswell.train.weights import read_pth
 

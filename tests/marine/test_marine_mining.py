@@ -11,11 +11,11 @@ from groundswell.core.files import read_json
 from groundswell.core.recipe import build_recipe
 from groundswell.core.run import RunFolder
 from groundswell.data.boxes import BoxPredictions, BoxTruth
+from groundswell.pipelines.archive import load_archive
 from groundswell.pipelines.marine.data import WORKFLOW
 from groundswell.pipelines.marine.images import Annotations
 from groundswell.pipelines.marine.mining import false_alarms, mine
 from groundswell.pipelines.marine.recipe import MarineRecipe, SpecialiseRecipe
-from groundswell.pipelines.workflow import load_archive
 from groundswell.splits.manifest import TRAIN, SplitManifest
 
 

@@ -203,6 +203,7 @@ def test_a_detector_that_learnt_from_corrected_images_corrects_alike_in_use(tmp_
     import numpy as np
 
     from groundswell.core.recipe import build_recipe
+    from groundswell.pipelines.archive import Archive
     from groundswell.pipelines.marine.building import facts_of
     from groundswell.pipelines.marine.detecting import OpenDetector
     from groundswell.pipelines.marine.labels import class_map
@@ -210,7 +211,6 @@ def test_a_detector_that_learnt_from_corrected_images_corrects_alike_in_use(tmp_
     from groundswell.pipelines.marine.prepare.underwater import underwater
     from groundswell.pipelines.marine.recipe import FuseRecipe, MarineRecipe
     from groundswell.pipelines.marine.simulate.simulating import simulate_set
-    from groundswell.pipelines.workflow import Archive
 
     own = PrepareRecipe(**{next(iter(PrepareRecipe.model_fields)): 1.0})
     images = simulate_set(tmp_path / "raw", clips=2, frames=1, size=(96, 96))

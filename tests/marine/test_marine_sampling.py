@@ -16,12 +16,13 @@ from marine_sets import picture
 from groundswell.core.errors import InputError
 from groundswell.core.recipe import build_recipe
 from groundswell.core.run import RunFolder
+from groundswell.pipelines.archive import load_archive
 from groundswell.pipelines.marine.data import WORKFLOW, classes_of, images_of
 from groundswell.pipelines.marine.images import ImageSet, ImageWriter
 from groundswell.pipelines.marine.labels import class_map
 from groundswell.pipelines.marine.recipe import MarineRecipe
 from groundswell.pipelines.marine.sampling import boxes_per_class, class_weights_of, repeats_of
-from groundswell.pipelines.workflow import FoldSetup, load_archive
+from groundswell.pipelines.workflow import FoldSetup
 from groundswell.splits.manifest import TRAIN, VALIDATION, SplitManifest
 
 CLASSES, IDS = ("lionfish", "purple sea urchin", "shark"), (0, 1, 29)

@@ -31,7 +31,7 @@ def words(place: Path, archive: Path, out: Path, *sets: str) -> list[str | Path]
 
 def used_in_training(run: Path) -> list[Path]:
     """Records of the run whose windows train."""
-    from groundswell.pipelines.workflow import load_archive
+    from groundswell.pipelines.archive import load_archive
     from groundswell.splits.manifest import TRAIN, SplitManifest
 
     archive = load_archive(run)

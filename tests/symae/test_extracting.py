@@ -17,6 +17,7 @@ from groundswell.core.run import RunFolder
 from groundswell.core.waveforms import envelope
 from groundswell.data.waveforms import WaveformPredictions
 from groundswell.evaluate.report import Picture
+from groundswell.pipelines.archive import load_archive
 from groundswell.pipelines.symae.data import WORKFLOW
 from groundswell.pipelines.symae.extracting import extract_event, signals_of_event
 from groundswell.pipelines.symae.picking import align_run
@@ -29,7 +30,6 @@ from groundswell.pipelines.symae.signals import fitted, halvings, signal_of, sta
 from groundswell.pipelines.symae.simulate.simulating import simulate_store
 from groundswell.pipelines.symae.store import BagStore
 from groundswell.pipelines.symae.trained import bags_of, clean_name, open_trained, padded_bags, read_sources, split_name
-from groundswell.pipelines.workflow import load_archive
 from groundswell.splits.manifest import SplitManifest
 from groundswell.train.weights import read_pth
 

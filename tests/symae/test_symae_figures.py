@@ -12,12 +12,12 @@ from PIL import Image
 from groundswell.core.errors import InputError
 from groundswell.core.run import RunFolder
 from groundswell.data.waveforms import WaveformPredictions
+from groundswell.pipelines.archive import load_archive
 from groundswell.pipelines.symae.data import WORKFLOW
 from groundswell.pipelines.symae.figures import OFFSET, colours_of, plot_loss_history, plot_stf, save
 from groundswell.pipelines.symae.figures_signals import aligned_pair, focal_sphere, shift_histogram
 from groundswell.pipelines.symae.pictures import alignment_pictures
 from groundswell.pipelines.symae.recipe import SymaeRecipe
-from groundswell.pipelines.workflow import load_archive
 from groundswell.splits.manifest import SplitManifest
 
 TIMES = -38.4 + 0.5 * np.arange(192)

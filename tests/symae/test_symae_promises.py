@@ -23,6 +23,7 @@ import groundswell.pipelines.symae as symae
 from groundswell.cli.main import main
 from groundswell.core.recipe import build_recipe, load_recipe, shipped_recipe
 from groundswell.core.run import RunFolder
+from groundswell.pipelines.archive import load_archive
 from groundswell.pipelines.symae import (
     BagStore,
     ReferenceTask,
@@ -41,7 +42,7 @@ from groundswell.pipelines.symae.prepare_recipe import PRESETS, PrepareRecipe
 from groundswell.pipelines.symae.recipe import SymaeRecipe
 from groundswell.pipelines.symae.simulate.simulating import simulate_store
 from groundswell.pipelines.symae.trained import Trained, bags_of, open_trained, trace_rows
-from groundswell.pipelines.workflow import load_archive, start_run, train_run
+from groundswell.pipelines.workflow import start_run, train_run
 from groundswell.splits.manifest import SplitManifest
 from groundswell.splits.parts import TEST, TRAIN, VALIDATION
 from groundswell.train.weights import read_pth

@@ -17,7 +17,8 @@ from groundswell.evaluate.controls import Control, ControlRun, Outcome, Runner, 
 from groundswell.evaluate.evaluation import Judged
 from groundswell.evaluate.figures import write_history
 from groundswell.evaluate.report import ReportContext
-from groundswell.pipelines.workflow import Archive, Refit, Workflow, load_archive, workflow_of
+from groundswell.pipelines.archive import Archive, load_archive
+from groundswell.pipelines.workflow import Refit, Workflow, workflow_of
 from groundswell.splits.manifest import SplitManifest
 from groundswell.train.signals import answered
 

@@ -16,7 +16,8 @@ from groundswell.data.pool import BlockPool, BlockSource
 from groundswell.data.source import Source
 
 if TYPE_CHECKING:
-    from groundswell.pipelines.workflow import Archive, Workflow
+    from groundswell.pipelines.archive import Archive
+    from groundswell.pipelines.workflow import Workflow
 
 TRAINING_SHARE = 0.75
 """Part of the pool's memory that training has while validation has the rest."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from groundswell.core.errors import InputError
-from groundswell.core.files import read_json, write_json, write_text
+from groundswell.core.files import write_text
 from groundswell.core.progress import progress, say
 from groundswell.core.provenance import provenance
-from groundswell.core.recipe import RecipePart, differences, dump_recipe
+from groundswell.core.recipe import RecipePart, dump_recipe
 from groundswell.core.registry import get_pipeline
 from groundswell.core.run import RunFolder
 from groundswell.data.loader import Loader
@@ -29,6 +27,7 @@ from groundswell.data.table import SampleTable
 from groundswell.evaluate.controls import Control, ControlRun, Fit, Runner
 from groundswell.evaluate.evaluation import Judged, evaluate
 from groundswell.evaluate.report import Picture, ReportContext, write_report
+from groundswell.pipelines.archive import Archive, check_recipe, crc_of, load_archive, save_archive
 from groundswell.pipelines.loading import (
     TRAINING_SHARE,
     order_facts,
@@ -49,19 +48,6 @@ from groundswell.train.quarantine import BadSamples, Quarantine
 from groundswell.train.setup import Setup
 from groundswell.train.signals import answered
 from groundswell.train.task import Task, check_monitor
-from groundswell.train.training import FREE_KEYS
-
-LEARNT = frozenset({"data", "preprocess", "augment", "sampling", "model", "train"})
-"""Parts of recipes that weights follow from. Data are divided once, and what comes after training may change."""
-_PLACES = frozenset({"path", "size_bytes", "modified_ns"})
-
-
-@dataclass(frozen=True)
-class Archive:
-    """What a recipe's data is: the sample table, and whatever the pipeline's sources need beside it (JSON-able)."""
-
-    table: SampleTable
-    records: list[dict[str, Any]]
 
 
 class Workflow(ABC):
@@ -185,49 +171,6 @@ def workflow_of(name: str) -> Workflow:
     """The workflow of the pipeline called ``name``."""
     found: Workflow = get_pipeline(name).workflow()
     return found
-
-
-def save_archive(archive: Archive, folder: Path) -> None:
-    """Write the table and the records of a fit into its folder."""
-    archive.table.write(folder / "samples.parquet")
-    write_json(folder / "records.json", archive.records)
-
-
-def load_archive(folder: Path) -> Archive:
-    """Read what :func:`save_archive` wrote.
-
-    Raises:
-        InputError: it is missing, damaged, or not what the run was begun with.
-    """
-    records = read_json(folder / "records.json")
-    if RunFolder(folder).begun.get("records", known := _crc_of(records)) != known:
-        raise InputError("The records are not those that the run was begun with: the file was changed or damaged",
-                         where=folder / "records.json", fix="Put it back as it was, or train again in another folder")
-    return Archive(SampleTable.read(folder / "samples.parquet"), records)
-
-
-def _crc_of(records: Any) -> int:
-    """Of all but where files lie and how old they are: a file that was changed is told of as such when it is read."""
-    records = json.loads(json.dumps(records))  # as they are once written and read: keys are texts, and sorted as such
-    kept = [{name: value for name, value in record.items() if name not in _PLACES} if isinstance(record, dict)
-            else record for record in (records if isinstance(records, list) else [records])]
-    return zlib.crc32(json.dumps(kept, sort_keys=True).encode())
-
-
-def check_recipe(run: RunFolder, recipe: RecipePart) -> None:
-    """See that what is learnt follows from the recipe that the run was begun with.
-
-    Raises:
-        InputError: a key was changed since; the message names it.
-    """
-    free = {f"train.{key}" for key in FREE_KEYS}
-    changed = [f"{key} was {then!r} and is {now!r}"
-               for key, (then, now) in differences(recipe, run.begun.get("recipe", {})).items()
-               if key.partition(".")[0] in LEARNT and key not in free]
-    if changed:
-        raise InputError(f"The run's recipe was changed after it was begun: {'; '.join(changed)}",
-                         where=run.recipe_path,
-                         fix="Put these keys back as they were, or train anew in another folder")
 
 
 def labelled_rows(table: SampleTable, manifest: SplitManifest, part: int, fold: int) -> NDArray[np.int64]:
@@ -406,7 +349,7 @@ def _start_run(pipeline: str, recipe: Any, out: Path, rehearsed: tuple[Archive, 
     archive, manifest = rehearsed or open_and_split(pipeline, recipe)
     if rehearsed is None:
         rehearse(workflow, recipe, archive, manifest)
-    facts = provenance(table=archive.table.fingerprint, records=_crc_of(archive.records), origin=archive.table.origin)
+    facts = provenance(table=archive.table.fingerprint, records=crc_of(archive.records), origin=archive.table.origin)
     run = RunFolder.create(out, recipe, facts)
     try:
         save_archive(archive, run.path)

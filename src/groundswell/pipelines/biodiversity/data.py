@@ -22,6 +22,7 @@ from groundswell.data.table import SampleTable
 from groundswell.evaluate.controls import Control, Fit, Runner
 from groundswell.evaluate.evaluation import Evaluation
 from groundswell.evaluate.report import Picture
+from groundswell.pipelines.archive import Archive
 from groundswell.pipelines.biodiversity.controls import biodiversity_controls
 from groundswell.pipelines.biodiversity.models.modalities import get_modalities
 from groundswell.pipelines.biodiversity.observations import observation_table, read_observations
@@ -30,7 +31,7 @@ from groundswell.pipelines.biodiversity.published_json import divide_by_file, re
 from groundswell.pipelines.biodiversity.recipe import BiodiversityRecipe
 from groundswell.pipelines.biodiversity.source import observation_source
 from groundswell.pipelines.biodiversity.task import SpeciesTask
-from groundswell.pipelines.workflow import Archive, Workflow
+from groundswell.pipelines.workflow import Workflow
 from groundswell.splits.cells import cells_of
 from groundswell.splits.manifest import SplitManifest
 from groundswell.train.imbalance import class_weights

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from groundswell.evaluate.evaluation import Evaluation
 from groundswell.evaluate.report import Picture
-from groundswell.pipelines.workflow import Archive
+from groundswell.pipelines.archive import Archive
 
 RIGHT, WRONG = "#0072b2", "#d55e00"  # told apart by people who confuse red and green
 

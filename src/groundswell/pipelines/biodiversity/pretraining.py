@@ -23,11 +23,12 @@ from groundswell.core.seeds import derive_seed
 from groundswell.data.loader import Loader
 from groundswell.data.order import Order
 from groundswell.evaluate.report import decimal
+from groundswell.pipelines.archive import Archive, load_archive, save_archive
 from groundswell.pipelines.biodiversity.models.modalities import get_modalities
 from groundswell.pipelines.biodiversity.pretrain_task import PretrainTask
 from groundswell.pipelines.biodiversity.pretrained import Pretrained
 from groundswell.pipelines.biodiversity.reconstruction import ALL, RIVALS, Loading, measure, summarise
-from groundswell.pipelines.workflow import Archive, Workflow, load_archive, notes_of, save_archive, workflow_of
+from groundswell.pipelines.workflow import Workflow, notes_of, workflow_of
 from groundswell.splits.audit import require_clean
 from groundswell.splits.manifest import TEST, TRAIN, VALIDATION, SplitManifest
 from groundswell.train.fit import fit, load_best

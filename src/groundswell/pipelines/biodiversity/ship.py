@@ -16,10 +16,10 @@ from groundswell.core.files import read_json
 from groundswell.core.run import RunFolder
 from groundswell.deploy.export import ExportResult, export_onnx
 from groundswell.pipelines import shipping
+from groundswell.pipelines.archive import load_archive
 from groundswell.pipelines.biodiversity.data import reader_of, source_of
 from groundswell.pipelines.biodiversity.recipe import BiodiversityRecipe
 from groundswell.pipelines.biodiversity.task import SpeciesTask
-from groundswell.pipelines.workflow import load_archive
 from groundswell.train.task import Export
 
 COMPARED = 128

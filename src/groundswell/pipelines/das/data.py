@@ -19,6 +19,7 @@ from groundswell.data.table import SampleTable
 from groundswell.evaluate.controls import Control, Fit, Runner
 from groundswell.evaluate.evaluation import Evaluation
 from groundswell.evaluate.report import Picture
+from groundswell.pipelines.archive import Archive
 from groundswell.pipelines.das.blocks import pays
 from groundswell.pipelines.das.controls import ReadWindows, das_controls
 from groundswell.pipelines.das.formats import from_json, to_json
@@ -31,7 +32,7 @@ from groundswell.pipelines.das.storage_advice import advice
 from groundswell.pipelines.das.task import DasTask
 from groundswell.pipelines.das.windows import build_index, channels_in_use, check_trainable
 from groundswell.pipelines.loading import refuse_read_once
-from groundswell.pipelines.workflow import Archive, Workflow
+from groundswell.pipelines.workflow import Workflow
 from groundswell.train.imbalance import class_weights
 from groundswell.train.task import Task
 

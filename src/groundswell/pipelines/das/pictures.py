@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from groundswell.core.errors import InputError
 from groundswell.evaluate.figures import png_of
 from groundswell.evaluate.report import Picture
+from groundswell.pipelines.archive import Archive
 from groundswell.pipelines.das.data import records_of, window_source
 from groundswell.pipelines.das.recipe import DasRecipe
-from groundswell.pipelines.workflow import Archive
 
 CLIP_PERCENTILE = 99.0
 

@@ -13,10 +13,10 @@ from groundswell.core.run import RunFolder
 from groundswell.deploy.export import ExportResult, export_onnx
 from groundswell.evaluate.figures import read_epochs
 from groundswell.pipelines import shipping
+from groundswell.pipelines.archive import load_archive
 from groundswell.pipelines.das.data import records_of, window_source
 from groundswell.pipelines.das.network import export_of, tasks_of
 from groundswell.pipelines.das.recipe import DasRecipe
-from groundswell.pipelines.workflow import load_archive
 from groundswell.train.checkpoint import read_checkpoint
 from groundswell.train.weights import load_best, write_pth
 

@@ -17,13 +17,14 @@ from groundswell.data.source import Source
 from groundswell.evaluate.controls import Control, Fit, Runner
 from groundswell.evaluate.evaluation import Evaluation
 from groundswell.evaluate.report import Picture
+from groundswell.pipelines.archive import Archive
 from groundswell.pipelines.geomag.controls import geomag_controls
 from groundswell.pipelines.geomag.layout import files_of, read_layout, read_windows
 from groundswell.pipelines.geomag.recipe import GeomagRecipe
 from groundswell.pipelines.geomag.source import GeomagSource
 from groundswell.pipelines.geomag.task import GeomagTask
 from groundswell.pipelines.geomag.windows import check_groups, sample_table
-from groundswell.pipelines.workflow import Archive, Workflow
+from groundswell.pipelines.workflow import Workflow
 from groundswell.train.imbalance import class_weights
 from groundswell.train.task import Task
 

@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from groundswell.evaluate.report import Picture
+from groundswell.pipelines.archive import Archive
 from groundswell.pipelines.geomag.data import reader_of
 from groundswell.pipelines.geomag.layout import MINUTES_A_DAY
 from groundswell.pipelines.geomag.recipe import GeomagRecipe
-from groundswell.pipelines.workflow import Archive
 
 _EXAMPLES = 3
 

@@ -10,10 +10,10 @@ from groundswell.evaluate.binary import binary_scores
 from groundswell.evaluate.intervals import Estimate
 from groundswell.evaluate.metrics import written
 from groundswell.evaluate.units import groups_of
+from groundswell.pipelines.archive import Archive
 from groundswell.pipelines.geomag.data import prepared_reader
 from groundswell.pipelines.geomag.recipe import GeomagRecipe
 from groundswell.pipelines.geomag.rocket import fit_rocket_fold
-from groundswell.pipelines.workflow import Archive
 from groundswell.splits.make import make_split
 from groundswell.splits.manifest import SplitManifest
 

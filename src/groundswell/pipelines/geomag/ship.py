@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from groundswell.core.run import RunFolder
 from groundswell.deploy.export import ExportResult, export_onnx
 from groundswell.pipelines import shipping
+from groundswell.pipelines.archive import load_archive
 from groundswell.pipelines.geomag.data import reader_of
 from groundswell.pipelines.geomag.task import GeomagTask
-from groundswell.pipelines.workflow import load_archive
 from groundswell.train.task import Export
 
 COMPARED = 128

@@ -14,6 +14,7 @@ from torch import Tensor
 from groundswell.core.errors import InputError
 from groundswell.core.run import RunFolder
 from groundswell.data.table import SampleTable
+from groundswell.pipelines.archive import Archive, load_archive
 from groundswell.pipelines.marine.detector import Arrival, load_start
 from groundswell.pipelines.marine.engines import build_detector
 from groundswell.pipelines.marine.engines.user_weights import read_user_weights
@@ -26,7 +27,7 @@ from groundswell.pipelines.marine.prepare.recipe import PrepareRecipe
 from groundswell.pipelines.marine.recipe import MarineRecipe
 from groundswell.pipelines.marine.sampling import class_weights_of
 from groundswell.pipelines.marine.task import DetectionTask
-from groundswell.pipelines.workflow import Archive, load_archive, usable_rows, workflow_of
+from groundswell.pipelines.workflow import usable_rows, workflow_of
 from groundswell.splits.manifest import TRAIN, SplitManifest
 from groundswell.train.weights import BEST, read_weights
 

@@ -22,6 +22,7 @@ from groundswell.evaluate.detection import evaluate_boxes
 from groundswell.evaluate.detection_report import write_detection_report
 from groundswell.evaluate.evaluation import Judged
 from groundswell.evaluate.report import Picture, ReportContext
+from groundswell.pipelines.archive import Archive
 from groundswell.pipelines.marine.building import build_task, check_start
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.labels import ClassMap, class_map
@@ -31,7 +32,7 @@ from groundswell.pipelines.marine.rivals import marine_controls
 from groundswell.pipelines.marine.sampling import repeats_of
 from groundswell.pipelines.marine.source import DetectionSource
 from groundswell.pipelines.marine.truth import truth_of
-from groundswell.pipelines.workflow import Archive, Workflow, notes_of
+from groundswell.pipelines.workflow import Workflow, notes_of
 from groundswell.splits.manifest import SplitManifest
 from groundswell.train.task import Task
 

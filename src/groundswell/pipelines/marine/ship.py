@@ -14,10 +14,10 @@ from groundswell.core.errors import InputError
 from groundswell.core.run import RunFolder
 from groundswell.deploy.export import ExportResult, export_onnx
 from groundswell.pipelines import shipping
+from groundswell.pipelines.archive import load_archive
 from groundswell.pipelines.marine.data import source_of
 from groundswell.pipelines.marine.recipe import MarineRecipe
 from groundswell.pipelines.marine.task import DetectionTask
-from groundswell.pipelines.workflow import load_archive
 
 COMPARED = 104
 """Images of the run's own data that the exported file is compared on."""

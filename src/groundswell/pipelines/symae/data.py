@@ -22,13 +22,14 @@ from groundswell.evaluate.evaluation import Judged
 from groundswell.evaluate.report import Picture, ReportContext
 from groundswell.evaluate.waveform_report import write_waveform_report
 from groundswell.evaluate.waveforms import evaluate_waveforms
+from groundswell.pipelines.archive import Archive
 from groundswell.pipelines.symae.reading import batches, halves, truth_of
 from groundswell.pipelines.symae.recipe import SymaeRecipe
 from groundswell.pipelines.symae.rivals import padding_unknown, symae_controls
 from groundswell.pipelines.symae.source import BagSource
 from groundswell.pipelines.symae.store import BagStore
 from groundswell.pipelines.symae.tasks import build_task
-from groundswell.pipelines.workflow import Archive, Refit, Workflow, notes_of
+from groundswell.pipelines.workflow import Refit, Workflow, notes_of
 from groundswell.splits.manifest import SplitManifest
 from groundswell.train.task import Task
 

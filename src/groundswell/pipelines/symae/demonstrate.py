@@ -9,6 +9,7 @@ from groundswell.core.files import atomic_path, write_text
 from groundswell.core.progress import say
 from groundswell.core.recipe import build_recipe, load_recipe, shipped_recipe
 from groundswell.core.run import RunFolder
+from groundswell.pipelines.archive import load_archive
 from groundswell.pipelines.judge import evaluate_run
 from groundswell.pipelines.symae.extracting import extract_event
 from groundswell.pipelines.symae.recipe import SymaeRecipe
@@ -16,7 +17,7 @@ from groundswell.pipelines.symae.redatuming import redatum_events
 from groundswell.pipelines.symae.simulate.recipe import WorldRecipe
 from groundswell.pipelines.symae.simulate.simulating import simulate
 from groundswell.pipelines.symae.store import BagStore
-from groundswell.pipelines.workflow import load_archive, start_run, train_run
+from groundswell.pipelines.workflow import start_run, train_run
 from groundswell.splits.manifest import TEST, SplitManifest
 
 _EVENTS, _TRACES = 900, (4, 20)

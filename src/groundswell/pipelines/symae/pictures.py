@@ -11,10 +11,10 @@ from groundswell.core.waveforms import best_lag, shifted
 from groundswell.evaluate.figures import png_of
 from groundswell.evaluate.report import Picture
 from groundswell.evaluate.waveform_examples import worst_first
+from groundswell.pipelines.archive import Archive
 from groundswell.pipelines.symae.data import axis_of, source_of, store_of
 from groundswell.pipelines.symae.figures import plot_stf
 from groundswell.pipelines.symae.figures_signals import aligned_pair
-from groundswell.pipelines.workflow import Archive
 
 DOTS = 130
 _MOST_CURVES = 12

@@ -16,10 +16,10 @@ from groundswell.core.errors import InputError
 from groundswell.core.run import RunFolder
 from groundswell.deploy.export import ExportResult, export_onnx
 from groundswell.pipelines import shipping
+from groundswell.pipelines.archive import load_archive
 from groundswell.pipelines.symae.data import axis_of, source_of
 from groundswell.pipelines.symae.reading import batches
 from groundswell.pipelines.symae.recipe import SymaeRecipe
-from groundswell.pipelines.workflow import load_archive
 from groundswell.train.task import Export, Task
 
 COMPARED = 128

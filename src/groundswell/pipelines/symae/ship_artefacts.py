@@ -9,9 +9,10 @@ from typing import Any
 
 from groundswell.core.files import write_bytes, write_json
 from groundswell.core.run import RunFolder
+from groundswell.pipelines.archive import load_archive
 from groundswell.pipelines.symae.data import axis_of
 from groundswell.pipelines.symae.recipe import SymaeRecipe
-from groundswell.pipelines.workflow import folds_of, load_archive
+from groundswell.pipelines.workflow import folds_of
 from groundswell.train.weights import BEST, read_weights, write_pth
 
 FOLDER = "SavedModels"

@@ -15,12 +15,13 @@ from torch import Tensor
 from groundswell.core.errors import InputError
 from groundswell.core.progress import say
 from groundswell.core.run import RunFolder
+from groundswell.pipelines.archive import load_archive
 from groundswell.pipelines.symae.data import axis_of, store_of
 from groundswell.pipelines.symae.recipe import SymaeRecipe
 from groundswell.pipelines.symae.reference_task import ReferenceTask
 from groundswell.pipelines.symae.source_task import SourceTask
 from groundswell.pipelines.symae.store import BagStore
-from groundswell.pipelines.workflow import folds_of, load_archive, load_task
+from groundswell.pipelines.workflow import folds_of, load_task
 from groundswell.splits.manifest import TEST, TRAIN, VALIDATION, SplitManifest
 from groundswell.splits.parts import PARTS
 

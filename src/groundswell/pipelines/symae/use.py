@@ -91,10 +91,11 @@ def answer_of(model: Path, *, fold: int = 0) -> tuple[int, float, Answer]:
 
         return int(artifact.metadata["nt"]), float(artifact.metadata["dt"]), read
     from groundswell.core.run import RunFolder
+    from groundswell.pipelines.archive import load_archive
     from groundswell.pipelines.symae.data import axis_of
     from groundswell.pipelines.symae.ship import tasks_of
     from groundswell.pipelines.symae.trained import read_sources
-    from groundswell.pipelines.workflow import folds_of, load_archive
+    from groundswell.pipelines.workflow import folds_of
 
     run = RunFolder.open(model)
     tasks = tasks_of(run, folds_of(run, fold))

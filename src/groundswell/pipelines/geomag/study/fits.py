@@ -20,6 +20,7 @@ from groundswell.core.run import RunFolder
 from groundswell.data.predictions import Predictions
 from groundswell.data.table import SampleTable
 from groundswell.evaluate.permutation import fold_statistic, permuted_truths
+from groundswell.pipelines.archive import Archive, load_archive, save_archive
 from groundswell.pipelines.geomag.data import WORKFLOW, prepared_reader
 from groundswell.pipelines.geomag.layout import window_name
 from groundswell.pipelines.geomag.recipe import NETWORKS, GeomagRecipe, recipe_for
@@ -28,16 +29,13 @@ from groundswell.pipelines.geomag.study.folder import TITLES, StudyFolder, plain
 from groundswell.pipelines.geomag.study.results import fold_stem, write_answers, write_log, write_network
 from groundswell.pipelines.geomag.task import GeomagTask
 from groundswell.pipelines.workflow import (
-    Archive,
     Refit,
     fit_fold,
     labelled_rows,
-    load_archive,
     load_task,
     open_and_split,
     predict_rows,
     rehearse,
-    save_archive,
     start_run,
 )
 from groundswell.splits.manifest import HOLDOUT, TEST, TRAIN, VALIDATION, SplitManifest

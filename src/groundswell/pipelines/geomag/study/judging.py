@@ -21,6 +21,7 @@ from groundswell.evaluate.controls import Outcome
 from groundswell.evaluate.intervals import Estimate
 from groundswell.evaluate.permutation import fold_statistic, mean_over_folds, p_value, permuted_scores
 from groundswell.evaluate.units import groups_of
+from groundswell.pipelines.archive import Archive, load_archive
 from groundswell.pipelines.geomag.data import WORKFLOW
 from groundswell.pipelines.geomag.layout import window_name
 from groundswell.pipelines.geomag.probe import probe_leak
@@ -31,7 +32,7 @@ from groundswell.pipelines.geomag.study.folder import TITLES, StudyFolder, plain
 from groundswell.pipelines.geomag.study.sentences import above_chance, conclusion
 from groundswell.pipelines.geomag.study.summaries import write_summary
 from groundswell.pipelines.judge import evaluate_run, keep, kept, remembered
-from groundswell.pipelines.workflow import Archive, Refit, load_archive, train_run
+from groundswell.pipelines.workflow import Refit, train_run
 from groundswell.splits.manifest import SplitManifest
 
 STATISTIC = "roc_auc"

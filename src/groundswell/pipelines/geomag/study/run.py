@@ -13,6 +13,7 @@ from groundswell.core.files import write_json
 from groundswell.core.progress import progress, say
 from groundswell.core.provenance import provenance
 from groundswell.core.run import RunFolder
+from groundswell.pipelines.archive import Archive
 from groundswell.pipelines.geomag.layout import MINUTES_A_DAY, window_name
 from groundswell.pipelines.geomag.models import build_model
 from groundswell.pipelines.geomag.recipe import NETWORKS, GeomagRecipe, recipe_for
@@ -27,7 +28,6 @@ from groundswell.pipelines.geomag.study.fits import (
 )
 from groundswell.pipelines.geomag.study.folder import TITLES, StudyFolder
 from groundswell.pipelines.geomag.study.judging import conclude, control_task, family_task, leak_task
-from groundswell.pipelines.workflow import Archive
 from groundswell.splits.manifest import SplitManifest
 from groundswell.train.executors import TaskResults, run_all
 

@@ -11,6 +11,7 @@ from groundswell.data.predictions import Predictions
 from groundswell.evaluate.binary import binary_scores
 from groundswell.evaluate.recipe import EvaluateRecipe
 from groundswell.evaluate.units import groups_of
+from groundswell.pipelines.archive import Archive
 from groundswell.pipelines.geomag.ensembles import write_fold_ensemble
 from groundswell.pipelines.geomag.layout import window_name
 from groundswell.pipelines.geomag.recipe import NETWORKS, GeomagRecipe
@@ -18,7 +19,6 @@ from groundswell.pipelines.geomag.study.combining import shares, weighted_f1
 from groundswell.pipelines.geomag.study.fits import marks_of
 from groundswell.pipelines.geomag.study.folder import StudyFolder, plain
 from groundswell.pipelines.geomag.study.results import fold_stem
-from groundswell.pipelines.workflow import Archive
 from groundswell.splits.manifest import SplitManifest
 
 _NAMES = {"f1": "f1_weighted", "precision": "precision_weighted", "recall": "recall_weighted",

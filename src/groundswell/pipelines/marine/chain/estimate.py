@@ -13,10 +13,11 @@ import numpy as np
 import psutil
 import torch
 
+from groundswell.pipelines.archive import Archive
 from groundswell.pipelines.marine.chain.plan import Stage, check_folds, only, stages_of
 from groundswell.pipelines.marine.data import WORKFLOW, source_of
 from groundswell.pipelines.marine.recipe import MarineRecipe
-from groundswell.pipelines.workflow import Archive, rehearse, usable_rows
+from groundswell.pipelines.workflow import rehearse, usable_rows
 from groundswell.splits.audit import require_clean
 from groundswell.splits.manifest import TEST, TRAIN, VALIDATION
 from groundswell.train.launch import check_devices

@@ -13,12 +13,12 @@ from groundswell.core.errors import InputError
 from groundswell.core.run import RunFolder
 from groundswell.data.boxes import BoxPredictions, BoxTruth
 from groundswell.evaluate.detection_scores import average_precision
+from groundswell.pipelines.archive import Archive, load_archive
 from groundswell.pipelines.marine.data import WORKFLOW, classes_of, images_of
 from groundswell.pipelines.marine.images import ImageSet
 from groundswell.pipelines.marine.labels import ClassMap
 from groundswell.pipelines.marine.recipe import MarineRecipe
 from groundswell.pipelines.marine.truth import truth_of
-from groundswell.pipelines.workflow import Archive, load_archive
 from groundswell.splits.manifest import SplitManifest
 
 

@@ -21,6 +21,7 @@ from groundswell.deploy.export import ExportResult
 from groundswell.evaluate.detection_bootstrap import paired_difference
 from groundswell.evaluate.detection_scores import average_precision
 from groundswell.evaluate.intervals import Estimate
+from groundswell.pipelines.archive import Archive, load_archive
 from groundswell.pipelines.marine.calibration import Calibrator
 from groundswell.pipelines.marine.data import WORKFLOW, classes_of, images_of, source_of
 from groundswell.pipelines.marine.deploying.bundle import REPORT
@@ -31,7 +32,7 @@ from groundswell.pipelines.marine.recipe import FuseRecipe, MarineRecipe, TtaRec
 from groundswell.pipelines.marine.ship import export_onnx_of
 from groundswell.pipelines.marine.truth import truth_of
 from groundswell.pipelines.marine.tta import View, views
-from groundswell.pipelines.workflow import Archive, load_archive, usable_rows
+from groundswell.pipelines.workflow import usable_rows
 from groundswell.splits.manifest import TEST, SplitManifest
 
 _BATCH = 8
