@@ -41,7 +41,8 @@ def load_archive(folder: Path) -> Archive:
         InputError: it is missing, damaged, or not what the run was begun with.
     """
     records = read_json(folder / "records.json")
-    if RunFolder(folder).begun.get("records", known := crc_of(records)) != known:
+    known = RunFolder(folder).begun.get("records")  # none in a fit inside a run, and in runs of earlier versions
+    if known is not None and known != crc_of(records):
         raise InputError("The records are not those that the run was begun with: the file was changed or damaged",
                          where=folder / "records.json", fix="Put it back as it was, or train again in another folder")
     return Archive(SampleTable.read(folder / "samples.parquet"), records)
